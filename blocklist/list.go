@@ -1,0 +1,127 @@
+package blocklist
+
+import (
+	"errors"
+	"iter"
+	"net/netip"
+	"slices"
+)
+
+// Format is the form in which a list is written. The package comment shows an entry of each.
+type Format string
+
+// The formats that Parse reads.
+const (
+	FormatHosts    Format = "hosts"
+	FormatDomains  Format = "domains"
+	FormatWildcard Format = "wildcard"
+	FormatAdblock  Format = "adblock"
+	FormatDnsmasq  Format = "dnsmasq"
+	FormatUnbound  Format = "unbound"
+	FormatURLs     Format = "urls"
+	FormatRPZ      Format = "rpz"
+)
+
+// Formats returns every format. Where two read a list equally well, the earlier one is its format.
+func Formats() []Format {
+	return []Format{
+		FormatRPZ, FormatUnbound, FormatDnsmasq, FormatAdblock, FormatHosts, FormatDomains, FormatWildcard, FormatURLs,
+	}
+}
+
+// ParseFormat returns the format of that name, as a configuration writes it.
+func ParseFormat(s string) (Format, bool) {
+	f := Format(s)
+	return f, slices.Contains(Formats(), f)
+}
+
+// ErrNotList says that what was read is no list at all: an HTML page, binary data, or lines of which
+// none is in a format that Parse knows.
+var ErrNotList = errors.New("not a list")
+
+// ErrEmpty says that a list has no usable line.
+var ErrEmpty = errors.New("list without a usable line")
+
+// List is one list as it was read. It is immutable.
+type List struct {
+	Format Format
+	// Enforceable, Unenforceable and Exceptions count entries as they are written, those that are
+	// written twice included. Unenforceable are entries that DNS cannot act on: URLs with a path,
+	// addresses unless Options.Addresses, RPZ triggers other than names. Exceptions are entries that
+	// let a name through: adblock's @@ and dnsmasq's server=/x/#, which have no effect, and RPZ's
+	// passthru, which takes the name out of this list.
+	Enforceable, Unenforceable, Exceptions int
+	// Skipped counts the entries that were not taken. Problems says why, for the first 1000.
+	Skipped  int
+	Problems []Problem
+	// Warnings speak of what was taken, but deserves a look. At most 1000.
+	Warnings []Problem
+
+	names     []byte // each entry: its kind, then its key
+	addresses []netip.Prefix
+	passes    bool // some entry is an RPZ passthru
+}
+
+// Problem is one remark about a list.
+type Problem struct {
+	Line   int    // from 1; 0 where it is about the list as a whole
+	Reason string // without any of the list's content
+	// Text is the line, at most 120 bytes, printable ASCII, other bytes as \DDD. It is "" for the
+	// lists of a confidential category that a Loader has read.
+	Text string
+}
+
+// maxProblems bounds what a list of a million bad lines takes.
+const maxProblems = 1000
+
+// kind says what an entry does with its name, and with the names below it.
+type kind uint8
+
+const (
+	blockSelf kind = 1 << iota
+	blockBelow
+	passSelf
+	passBelow
+
+	blockBoth = blockSelf | blockBelow
+	passBoth  = passSelf | passBelow
+)
+
+// ListOf returns a list of names, each with all that lies below it, that needs no file: a rule's
+// names, for example. Any name is taken, the root and public suffixes too.
+func ListOf(names ...Name) *List {
+	l := &List{Format: FormatDomains, Enforceable: len(names)}
+	for _, n := range names {
+		l.names = append(append(l.names, byte(blockBoth)), n...)
+	}
+	return l
+}
+
+// Names returns the names of the entries that block, in the list's order, those written twice
+// twice.
+func (l *List) Names() iter.Seq[Name] {
+	return func(yield func(Name) bool) {
+		for k, key := range l.entries() {
+			if k&blockBoth != 0 && !yield(Name(key)) {
+				return
+			}
+		}
+	}
+}
+
+// entries returns each entry's kind and key. The key is the list's own: read only.
+func (l *List) entries() iter.Seq2[kind, []byte] {
+	return func(yield func(kind, []byte) bool) {
+		for rest := l.names; len(rest) > 0; {
+			end := 1
+			for rest[end] != 0 {
+				end += int(rest[end]) + 1
+			}
+			end++
+			if !yield(kind(rest[0]), rest[1:end]) {
+				return
+			}
+			rest = rest[end:]
+		}
+	}
+}

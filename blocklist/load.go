@@ -1,0 +1,280 @@
+package blocklist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Spec says where a list comes from and how it is to be read. One of Path, URL and Builtin is set.
+type Spec struct {
+	ID       string // as Source.ID
+	Category Category
+
+	Path    string // absolute
+	URL     string
+	Builtin string // one of Builtins
+
+	Format       Format // "": found out from the content
+	Addresses    bool   // as Options.Addresses
+	Required     bool   // for the caller to judge by: the Loader treats all alike
+	Confidential bool   // no copy on disk, no text in its Problems
+
+	Line, Column int // where it stands in the configuration
+}
+
+// Where a Loaded list is from.
+const (
+	FromSource = "source" // the file as it is now
+	FromMemory = "memory" // the last good content since the Loader was made
+	FromCopy   = "copy"   // the last good copy on disk
+)
+
+// Loaded is the outcome for one Spec.
+type Loaded struct {
+	Spec
+	// List is nil where there is nothing to serve.
+	List *List
+	// Modified is when the content of List was last changed. Zero for built-in lists.
+	Modified time.Time
+	// Err says why the source itself could not be used now. List may come from elsewhere then. It
+	// holds none of the list's content.
+	Err error
+	// From is one of FromSource, FromMemory, FromCopy; "" without a List.
+	From string
+}
+
+// Loader reads lists, and remembers the last good content of each: in memory, and for `path:` lists
+// that are not confidential in a directory of copies. A source that is broken now then costs nothing
+// but age. Safe for concurrent use.
+type Loader struct {
+	copies copies
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	known map[loadKey]*known
+	loads int
+}
+
+// loadKey is what makes two Specs the same list.
+type loadKey struct {
+	path, url, builtin      string
+	format                  Format
+	addresses, confidential bool
+}
+
+// known is the last good content of a list.
+type known struct {
+	list     *List
+	modified time.Time
+	own      []Name
+	from     string
+	// info is the file's when it was read; nil where it was no file, so that the source is tried again.
+	info os.FileInfo
+	// unsettled says that the file was changed so shortly before it was read that a later change might
+	// not show in its time.
+	unsettled bool
+	used      int // the last Load that asked for it
+}
+
+// NewLoader returns a Loader that keeps its copies in dir, which it makes when it is needed; "" for
+// no copies. What goes wrong with copies is logged, and no error of a list.
+func NewLoader(dir string, log *slog.Logger) *Loader {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Loader{copies: copies{dir: dir}, log: log, known: map[loadKey]*known{}}
+}
+
+// errNotFetched is the state of every URL list.
+var errNotFetched = errors.New("lists by URL are not fetched by this version: download it and use path")
+
+// keepLoads is for how many Loads that do not ask for a list its content is kept: a configuration
+// that is tried and refused must not cost the lists of the one that goes on serving.
+const keepLoads = 4
+
+// Load reads the lists of specs and returns an outcome for each, in the same order. A file that has
+// not changed since it was last read is not read again. own are the site's own zones. When ctx ends,
+// what has not been read has its error, and its last good content.
+func (l *Loader) Load(ctx context.Context, specs []Spec, own []Name) []Loaded {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loads++
+	own = slices.Clone(own)
+
+	var keys []loadKey
+	position := map[loadKey]int{}
+	for _, s := range specs {
+		k := keyOf(s)
+		if _, ok := position[k]; !ok {
+			position[k] = len(keys)
+			keys = append(keys, k)
+		}
+	}
+	now, errs := make([]*known, len(keys)), make([]error, len(keys))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, k := range keys {
+		last := l.known[k]
+		g.Go(func() error {
+			now[i], errs[i] = l.load(ctx, k, own, last)
+			return nil
+		})
+	}
+	_ = g.Wait() // errs has the errors
+
+	room := MaxNameBytes
+	for i, k := range keys {
+		if now[i] == nil {
+			continue
+		}
+		if room -= len(now[i].list.names); room < 0 {
+			now[i], errs[i] = nil, fmt.Errorf("list %s: all lists together hold more than %d MB of names", k, MaxNameBytes>>20)
+			continue
+		}
+		now[i].used = l.loads
+		l.known[k] = now[i]
+	}
+	for k, kn := range l.known {
+		if kn.used < l.loads-keepLoads {
+			delete(l.known, k)
+		}
+	}
+
+	out := make([]Loaded, len(specs))
+	for i, s := range specs {
+		at := position[keyOf(s)]
+		out[i] = Loaded{Spec: s, Err: errs[at]}
+		if kn := now[at]; kn != nil {
+			out[i].List, out[i].Modified, out[i].From = kn.list, kn.modified, kn.from
+		}
+	}
+	return out
+}
+
+func keyOf(s Spec) loadKey {
+	return loadKey{
+		path: s.Path, url: s.URL, builtin: s.Builtin,
+		format: s.Format, addresses: s.Addresses, confidential: s.Confidential,
+	}
+}
+
+func (k loadKey) String() string {
+	switch {
+	case k.path != "":
+		return k.path
+	case k.url != "":
+		return k.url
+	}
+	return "builtin:" + k.builtin
+}
+
+// load returns the best content there is for a list, nil where there is none, and why that is not
+// the source's, if it is not.
+func (l *Loader) load(ctx context.Context, k loadKey, own []Name, last *known) (*known, error) {
+	if k.confidential {
+		// It may not have been confidential yesterday.
+		if err := l.copies.remove(k); err != nil {
+			l.log.Error("copy of a confidential list not removed", "error", err)
+		}
+	}
+	kn, err := l.fromSource(ctx, k, own, last)
+	if err == nil {
+		return kn, nil
+	}
+	if last != nil {
+		again := *last
+		again.from = FromMemory
+		return &again, err
+	}
+	if k.confidential || k.builtin != "" {
+		return nil, err
+	}
+	kn, copyErr := l.copies.load(ctx, k, own)
+	if copyErr != nil {
+		if !errors.Is(copyErr, os.ErrNotExist) {
+			l.log.Warn("last good copy of a list refused", "list", k.String(), "error", copyErr)
+		}
+		return nil, err
+	}
+	return kn, err
+}
+
+// fromSource reads a list from where it comes from, unless what was read last is still the same.
+func (l *Loader) fromSource(ctx context.Context, k loadKey, own []Name, last *known) (*known, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	switch {
+	case k.url != "":
+		return nil, errNotFetched
+	case k.builtin != "":
+		if last != nil && slices.Equal(last.own, own) {
+			return last, nil
+		}
+		list, err := readBuiltin(k.builtin, own)
+		if err != nil {
+			return nil, err
+		}
+		return &known{list: list, own: own, from: FromSource}, nil
+	}
+	return l.fromFile(ctx, k, own, last)
+}
+
+func (l *Loader) fromFile(ctx context.Context, k loadKey, own []Name, last *known) (*known, error) {
+	f, info, err := openRegular(k.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if last.isStill(info) && slices.Equal(last.own, own) {
+		again := *last
+		again.from = FromSource
+		return &again, nil
+	}
+	sum := newSum(info.ModTime())
+	list, err := k.parse(ctx, f, sum, own)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", k.path, err)
+	}
+	kn := &known{list: list, modified: info.ModTime(), own: own, from: FromSource, info: info}
+	after, err := f.Stat()
+	kn.unsettled = err != nil || !after.ModTime().Equal(info.ModTime()) || after.Size() != info.Size() ||
+		time.Since(info.ModTime()) < settleTime
+	if last != nil {
+		warnOfShrinking(list, last.list)
+	}
+	if !k.confidential {
+		if err := l.copies.save(k, f, sum); err != nil {
+			l.log.Warn("no last good copy of a list", "list", k.path, "error", err)
+		}
+	}
+	return kn, nil
+}
+
+// settleTime is longer than a file system's clock tick.
+const settleTime = 2 * time.Second
+
+// isStill reports whether a file is the one that was read, unchanged.
+func (kn *known) isStill(info os.FileInfo) bool {
+	return kn != nil && kn.info != nil && !kn.unsettled &&
+		os.SameFile(kn.info, info) && kn.info.ModTime().Equal(info.ModTime()) && kn.info.Size() == info.Size()
+}
+
+// warnOfShrinking warns where a list has lost more than a quarter of its entries: it may have been
+// read while it was being written, or its publisher may have failed. That is for people to judge.
+func warnOfShrinking(list, before *List) {
+	was, is := before.Enforceable+before.Unenforceable, list.Enforceable+list.Unenforceable
+	if is < was-was/4 {
+		reason := fmt.Sprintf("has %d entries where it had %d before: cut off?", is, was)
+		list.Warnings = append([]Problem{{Reason: reason}}, list.Warnings...)
+	}
+}

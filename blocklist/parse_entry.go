@@ -1,0 +1,157 @@
+package blocklist
+
+import (
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+)
+
+// Why an entry is not taken, or is taken with a warning.
+const (
+	reasonTLD     = "covers a whole top-level domain"
+	reasonICANN   = "is a public suffix: covers the sites of everybody below it"
+	reasonPrivate = "is a public suffix of the private part: covers the sites of all customers of one host"
+	reasonOwn     = "covers one of the site's own zones"
+	reasonStar    = "'*' other than as the first label"
+	reasonNumber  = "ends in a number: neither a name nor an address"
+	reasonAddress = "is no address of the public internet"
+	reasonNetwork = "covers too many addresses"
+	reasonWords   = "more than one word"
+	reasonRule    = "rule other than ||name^"
+	reasonTarget  = "answers with an address instead of blocking"
+)
+
+// host takes an entry that is a name or an address.
+func (p *parser) host(text string) {
+	if prefix, ok := parsePrefix(text); ok {
+		p.address(prefix)
+		return
+	}
+	p.name(text)
+}
+
+// name takes an entry that covers its name and everything below. A "*." or a dot at its front, as
+// Squid writes, says the same again.
+func (p *parser) name(text string) {
+	if rest, ok := strings.CutPrefix(text, "*."); ok {
+		text = rest
+	} else if len(text) > 1 {
+		text = strings.TrimPrefix(text, ".")
+	}
+	start := len(p.list.names)
+	names, err := appendName(append(p.list.names, byte(blockBoth)), text)
+	switch {
+	case err == nil:
+		p.list.names = names
+		p.accept(start)
+	case strings.IndexByte(text, '*') >= 0:
+		p.problem(reasonStar)
+	default:
+		p.problem(err.Error())
+	}
+}
+
+// accept judges the entry that stands at start, the last of the list's names: its kind and its key.
+// One that may not stay is taken off again.
+func (p *parser) accept(start int) {
+	l := p.list
+	k, key := kind(l.names[start]), l.names[start+1:]
+	reason := ""
+	labels, last := 0, 0
+	for i := 0; key[i] != 0; i += int(key[i]) + 1 {
+		labels, last = labels+1, i
+	}
+	switch {
+	case labels == 0:
+		reason = "covers every name"
+	case labels == 1:
+		reason = reasonTLD
+	case isNumber(key[last+1 : len(key)-1]):
+		reason = reasonNumber
+	}
+	if reason != "" {
+		l.names = l.names[:start]
+		p.problem(reason)
+		return
+	}
+	suffix, icann := publicSuffix(key)
+	switch {
+	case suffix && icann:
+		reason = reasonICANN
+	case p.own[Name(key)]&k != 0:
+		reason = reasonOwn
+	}
+	if reason != "" {
+		l.names = l.names[:start]
+		p.unusable(reason)
+		return
+	}
+	p.recognised++
+	if suffix {
+		p.warning(reasonPrivate)
+	}
+	if k&passBoth != 0 {
+		l.passes = true
+		l.Exceptions++
+		return
+	}
+	l.Enforceable++
+}
+
+// publicSuffix reports whether the key's name is itself a suffix of the public suffix list, and of
+// which part of it. The list's prevailing rule for unknown top-level domains does not count.
+func publicSuffix(key []byte) (suffix, icann bool) {
+	text := Name(key).String()
+	s, icann := publicsuffix.PublicSuffix(text)
+	return s == text && strings.IndexByte(s, '.') >= 0, icann
+}
+
+func isNumber(label []byte) bool {
+	for _, c := range label {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// parsePrefix reads an address, or a range of them in CIDR form.
+func parsePrefix(text string) (netip.Prefix, bool) {
+	if text == "" || !isDigit(text[len(text)-1]) && strings.IndexByte(text, ':') < 0 {
+		return netip.Prefix{}, false // a name, as nearly always
+	}
+	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return netip.PrefixFrom(addr, addr.BitLen()), true
+	}
+	prefix, err := netip.ParsePrefix(text)
+	return prefix.Masked(), err == nil && !prefix.Addr().Is4In6()
+}
+
+// address takes an entry that is an address or a range of them.
+func (p *parser) address(prefix netip.Prefix) {
+	addr := prefix.Addr()
+	switch {
+	case isSink(addr):
+		p.unusable(reasonAddress)
+		return
+	case addr.Is4() && prefix.Bits() < 8, addr.Is6() && prefix.Bits() < 20: // no registry gives one site that much
+		p.unusable(reasonNetwork)
+		return
+	case !p.addresses:
+		p.unenforceable()
+		return
+	}
+	p.recognised++
+	p.list.Enforceable++
+	p.list.addresses = append(p.list.addresses, prefix)
+}
+
+// isSink reports whether an address is one that a list uses to say "nowhere": no site of the public
+// internet has it.
+func isSink(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.IsUnspecified() || a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsMulticast() ||
+		a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"schoolgate/cmd/schoolgate/daemon"
+	"schoolgate/config"
+	"schoolgate/policy/breach"
+)
+
+// breachFilter are the flags that select breaches.
+type breachFilter struct {
+	from, to, group, category, severity, client *string
+}
+
+func breachFlags(fs *flag.FlagSet) breachFilter {
+	return breachFilter{
+		from:     fs.String("from", "", "first `TIME` or date, included"),
+		to:       fs.String("to", "", "last `TIME`, not included, or date, included"),
+		group:    fs.String("group", "", "of this `GROUP` only"),
+		category: fs.String("category", "", "of this `CATEGORY` only"),
+		severity: fs.String("severity", "", "of this `SEVERITY` only: critical, high, medium or low"),
+		client:   fs.String("client", "", "of the device with this `ADDRESS` only"),
+	}
+}
+
+// parse checks the flags; they are wrong use where they make no sense.
+func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
+	f := breach.Filter{Group: *b.group, Category: *b.category, Severity: *b.severity, Zone: cfg.Timezone}
+	var err error
+	if *b.from != "" {
+		if f.From, _, err = parseTime(*b.from, cfg.Timezone); err != nil {
+			return f, wrongUse("--from: %w", err)
+		}
+	}
+	if *b.to != "" {
+		var day bool
+		if f.To, day, err = parseTime(*b.to, cfg.Timezone); err != nil {
+			return f, wrongUse("--to: %w", err)
+		}
+		if day {
+			f.To = f.To.AddDate(0, 0, 1) // the whole of that day
+		}
+	}
+	switch f.Severity {
+	case "", "critical", "high", "medium", "low":
+	default:
+		return f, wrongUse("--severity: %q is not one (use critical, high, medium or low)", f.Severity)
+	}
+	if *b.client != "" {
+		addr, err := netip.ParseAddr(*b.client)
+		if err != nil {
+			return f, wrongUse("--client: %q is not an IP address", *b.client)
+		}
+		f.Client = addr.Unmap().String()
+	}
+	return f, nil
+}
+
+func setupBreachesList(fs *flag.FlagSet) action {
+	filter := breachFlags(fs)
+	asJSON := jsonFlag(fs)
+	return func(ctx context.Context, inv *invocation) error {
+		found := []breach.Breach{}
+		err := readBreaches(ctx, inv, filter, func(b breach.Breach) error {
+			found = append(found, b)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(inv.stdout, found)
+		}
+		return table(inv.stdout, func(line func(string, ...any)) {
+			line("TIME\tCLIENT\tGROUP\tCATEGORY\tSEVERITY\tACTION\tCOUNT\tNAME")
+			for _, b := range found {
+				line("%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s", b.Time, orDash(b.Client.IP), b.Group, b.Category, b.Severity, b.Action, b.Count, b.Query.Name)
+			}
+		})
+	}
+}
+
+func setupBreachesExport(fs *flag.FlagSet) action {
+	filter := breachFlags(fs)
+	format := fs.String("format", "jsonl", "`FORMAT` of the output: jsonl or csv")
+	return func(ctx context.Context, inv *invocation) error {
+		switch *format {
+		case "jsonl":
+			return readBreaches(ctx, inv, filter, breach.WriteJSONL(inv.stdout))
+		case "csv":
+			w, err := breach.NewCSVWriter(inv.stdout)
+			if err == nil {
+				err = readBreaches(ctx, inv, filter, w.Write)
+			}
+			return errors.Join(err, w.Flush())
+		}
+		return wrongUse("--format: %q is not one (use jsonl or csv)", *format)
+	}
+}
+
+// readBreaches calls each for every breach that the flags select, oldest first. A running schoolgate
+// writes down first what it has seen.
+func readBreaches(ctx context.Context, inv *invocation, flags breachFilter, each func(breach.Breach) error) error {
+	cfg, err := inv.load()
+	if err != nil {
+		return err
+	}
+	filter, err := flags.parse(cfg)
+	if err != nil {
+		return err
+	}
+	client, err := dial(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		if err := client.Flush(ctx); err != nil {
+			// What is on disk is shown all the same: it is what there is.
+			fmt.Fprintf(inv.stderr, "schoolgate: the newest breaches are not yet written down: %v\n", err)
+		}
+	}
+	path := daemon.RecordPath(cfg)
+	if _, err := os.Stat(path); err != nil {
+		return exitError{2, fmt.Errorf("no breach record here; has schoolgate run with this configuration? %w", err)}
+	}
+	r, err := breach.OpenReader(path)
+	if err != nil {
+		return exitError{2, err}
+	}
+	defer r.Close()
+	return r.Breaches(ctx, filter, each)
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+
+	"schoolgate/config"
+)
+
+// checked is the outcome of `check --json`.
+type checked struct {
+	OK       bool          `json:"ok"`
+	Problems config.Errors `json:"problems"`
+	Warnings []string      `json:"warnings"`
+	Summary  string        `json:"summary"`
+}
+
+func setupCheck(fs *flag.FlagSet) action {
+	asJSON := jsonFlag(fs)
+	return func(ctx context.Context, inv *invocation) error {
+		result, err := check(ctx, inv)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			if err := printJSON(inv.stdout, result); err != nil {
+				return err
+			}
+		} else {
+			for _, p := range result.Problems {
+				fmt.Fprintln(inv.stdout, p)
+			}
+			for _, w := range result.Warnings {
+				fmt.Fprintln(inv.stderr, "warning:", w)
+			}
+			if result.OK {
+				fmt.Fprintf(inv.stdout, "ok: %s\n", result.Summary)
+			}
+		}
+		if !result.OK {
+			return errNo()
+		}
+		return nil
+	}
+}
+
+// check does all that a start does before it opens a socket or touches the data directory.
+func check(ctx context.Context, inv *invocation) (checked, error) {
+	result := checked{Problems: config.Errors{}, Warnings: []string{}}
+	filter, err := inv.assemble(ctx)
+	var exit exitError
+	switch {
+	case errors.As(err, &result.Problems):
+		return result, nil
+	case errors.As(err, &exit), ctx.Err() != nil:
+		return result, err
+	case err != nil: // of the compiler of policies, which knows no lines
+		result.Problems = config.Errors{{File: inv.path(), Line: 1, Column: 1, Problem: err.Error()}}
+		return result, nil
+	}
+	if missing, _ := filter.ListProblems(inv.path()); missing != nil {
+		result.Problems = missing
+	}
+	result.OK = len(result.Problems) == 0
+	result.Warnings = append(filter.Warnings(inv.path()), filter.Notes()...)
+	for _, l := range filter.Lists {
+		if l.List != nil && l.List.Skipped > 0 {
+			result.Warnings = append(result.Warnings, fmt.Sprintf("%s:%d:%d: list %s: %d lines skipped (see `schoolgate lists lint`)",
+				inv.path(), l.Line, l.Column, l.ID, l.List.Skipped))
+		}
+	}
+	result.Summary = filter.Summary()
+	return result, nil
+}

@@ -1,0 +1,143 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// acceptedFile is the last accepted configuration, in the data directory. schoolgate never writes
+// the user's own file; this copy is what a start falls back on when that one is broken, and what
+// tells a start that a locked category has been weakened since.
+const acceptedFile = "accepted.json"
+
+// accepted is a configuration that was in force, with every list that it requires.
+type accepted struct {
+	// Path is where the file was; what it says of other files is relative to that. "" for the
+	// built-in default, which cannot break and is not kept.
+	Path   string           `json:"path"`
+	Hash   string           `json:"hash"` // SHA-256 of YAML, lower-case hexadecimal
+	Time   time.Time        `json:"time"`
+	Locked []lockedCategory `json:"locked"`
+	YAML   []byte           `json:"yaml"`
+}
+
+// lockedCategory is a locked category at one time, with the entries of its lists, self-test names
+// not counted.
+type lockedCategory struct {
+	Name          string `json:"name"`
+	Enforceable   int    `json:"enforceable"`
+	Unenforceable int    `json:"unenforceable"`
+}
+
+// readAccepted returns the copy in dir; nil, nil where there has never been one.
+func readAccepted(dir string) (*accepted, error) {
+	data, err := os.ReadFile(filepath.Join(dir, acceptedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the last accepted configuration: %w", err)
+	}
+	a := new(accepted)
+	if err := json.Unmarshal(data, a); err != nil {
+		return nil, fmt.Errorf("read the last accepted configuration: %s is damaged: %w", filepath.Join(dir, acceptedFile), err)
+	}
+	if a.Path != "" && hashOf(a.YAML) != a.Hash {
+		return nil, fmt.Errorf("read the last accepted configuration: %s is damaged: its checksum is wrong", filepath.Join(dir, acceptedFile))
+	}
+	return a, nil
+}
+
+// write replaces the copy in dir. A power cut leaves the old one or the new one, whole.
+func (a *accepted) write(dir string) error {
+	data, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("keep the accepted configuration: %w", err)
+	}
+	if err := writeWhole(filepath.Join(dir, acceptedFile), data); err != nil {
+		return fmt.Errorf("keep the accepted configuration: %w", err)
+	}
+	return nil
+}
+
+// writeWhole replaces a file at once: temporary file, fsync, rename, fsync of the directory.
+func writeWhole(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+var dataDirLine = regexp.MustCompile(`(?m)^data_dir[ \t]*:[ \t]*("[^"\n]*"|'[^'\n]*'|[^#\n]*)`)
+
+// findAccepted looks for the copy of a configuration file that cannot be used: in the data_dir that
+// can still be read out of it, in ./data beside it, and in the state directory of the service. The
+// data directory is returned too; "" where there is nothing to fall back on.
+func findAccepted(path, stateDir string) (dir string, a *accepted, err error) {
+	text, _ := os.ReadFile(path) // what can't be read says nothing
+	var broken []error
+	for _, dir := range dataDirs(path, text, stateDir) {
+		a, err := readAccepted(dir)
+		if err != nil {
+			broken = append(broken, err)
+		} else if a != nil && a.Path != "" {
+			return dir, a, nil
+		}
+	}
+	return "", nil, errors.Join(broken...)
+}
+
+// dataDirs are the places where the data of a configuration may be that does not say so any more.
+func dataDirs(path string, text []byte, stateDir string) []string {
+	beside := filepath.Dir(path)
+	var dirs []string
+	if m := dataDirLine.FindSubmatch(text); m != nil {
+		named := strings.Trim(strings.TrimSpace(string(m[1])), `"'`)
+		if !filepath.IsAbs(named) {
+			named = filepath.Join(beside, named)
+		}
+		dirs = append(dirs, named)
+	}
+	dirs = append(dirs, filepath.Join(beside, "data"))
+	if stateDir != "" {
+		dirs = append(dirs, stateDir)
+	}
+	return dirs
+}
+
+// FindDataDir returns the data directory that a broken configuration was last accepted with, "" where
+// none is found. stateDir is as in Options.
+func FindDataDir(path, stateDir string) string {
+	dir, _, _ := findAccepted(path, stateDir)
+	return dir
+}
+
+func hashOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

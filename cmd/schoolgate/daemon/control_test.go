@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"schoolgate/policy/breach"
+)
+
+func TestTheControlSocketTellsWhatRuns(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	if _, err := Dial(t.Context(), filepath.Join(s.dir, "data")); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("nothing runs: %v, want ErrNotRunning", err)
+	}
+	s.age("drugs.txt", "gaming.txt")
+	s.start()
+	client, err := Dial(t.Context(), filepath.Join(s.dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.Ready || !got.Healthy || got.Timezone != "Europe/London" || got.Site != "test" || got.PID == 0 || got.Config.Hash != s.Filter().Config.Hash {
+		t.Errorf("%+v", got)
+	}
+	if diff := cmp.Diff(s.Addrs(), got.Listen, cmp.Comparer(func(a, b interface{ String() string }) bool { return a.String() == b.String() })); diff != "" {
+		t.Errorf("listen (-want +got):\n%s", diff)
+	}
+	for i := range got.Lists {
+		if got.Lists[i].AgeSeconds >= 3600 && got.Lists[i].AgeSeconds < 3700 {
+			got.Lists[i].AgeSeconds, got.Lists[i].Modified = 3600, got.Started
+		}
+	}
+	builtin := func(category string) ListStatus {
+		return ListStatus{Category: category, List: "builtin:" + category, Format: "domains", Entries: 1, State: "loaded", From: "source"}
+	}
+	want := []ListStatus{
+		builtin("iwf"), builtin("ctiru"),
+		{Category: "drugs", List: "drugs.txt", Format: "domains", Entries: 1, Modified: got.Started, AgeSeconds: 3600, State: "loaded", Required: true, From: "source"},
+		{Category: "gaming", List: "gaming.txt", Format: "domains", Entries: 1, Modified: got.Started, AgeSeconds: 3600, State: "loaded", From: "source"},
+	}
+	if diff := cmp.Diff(want, got.Lists); diff != "" {
+		t.Errorf("lists (-want +got):\n%s", diff)
+	}
+	notes := []string{"iwf: the real list is not loaded (self-test name only)", "ctiru: the real list is not loaded (self-test name only)"}
+	if diff := cmp.Diff(notes, got.Notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+	s.stop()
+	if _, err := Dial(t.Context(), filepath.Join(s.dir, "data")); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("after the stop: %v, want ErrNotRunning", err)
+	}
+}
+
+func TestAFlushHasEveryBreachWrittenDown(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	client, err := Dial(t.Context(), filepath.Join(s.dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		s.dig("games.example")
+	}
+	if err := client.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := breach.OpenReader(filepath.Join(s.dir, "data", "breach.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var got []int64
+	if err := r.Breaches(t.Context(), breach.Filter{}, func(b breach.Breach) error { got = append(got, b.Count); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int64{3}, got); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnAlertThatIsNotThereIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	client, err := Dial(t.Context(), filepath.Join(s.dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.RetryAlert(t.Context(), "01NOSUCH"); err == nil || !strings.Contains(err.Error(), "01NOSUCH") {
+		t.Errorf("got %v, want an error that names the alert", err)
+	}
+}
+
+func TestAnOverlongSocketPathIsRefusedAtStart(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("x", 120))
+	_, err := listenControl(dir)
+	if err == nil || !strings.HasSuffix(err.Error(), "the path is longer than 107 bytes; choose a shorter data_dir") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,313 @@
+// Package daemon is the running schoolgate: it builds every part from a configuration, owns the
+// order in which they start and stop, and is the one place that replaces a policy.
+//
+// Start: lock the data directory, open the record, load the lists, compile the policy, open the
+// sockets, serve, ready. A configuration that is refused at start is no reason to leave a school
+// without DNS, nor without its filter: the last accepted one serves (accepted.go). Required lists
+// that have never been there leave the policy not ready, so that nothing is let through unseen.
+//
+// Stop: close the listeners, drain the queries, write down every breach, close the record.
+//
+// Everything that changes while it runs is one immutable snapshot behind an atomic pointer, and
+// one mutex admits one writer of it (reload.go).
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"schoolgate/blocklist"
+	"schoolgate/config"
+	"schoolgate/policy"
+	"schoolgate/policy/alert"
+	"schoolgate/policy/breach"
+	"schoolgate/resolver"
+)
+
+// Options are what a Daemon is made with.
+type Options struct {
+	// Path is the configuration file; "" for the built-in default.
+	Path string
+	// StateDir is where the service's state is by convention, "" for nowhere in particular: one
+	// more place in which to look for the last accepted configuration.
+	StateDir string
+	Build    Build
+	Logger   *slog.Logger
+	// Now is the clock; time.Now where it is nil.
+	Now func() time.Time
+}
+
+// Build says which program this is.
+type Build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+}
+
+// Daemon is a schoolgate, built and not yet running, or running.
+type Daemon struct {
+	path    string
+	build   Build
+	log     *slog.Logger
+	now     func() time.Time
+	started time.Time
+
+	lock      *os.File
+	loader    *blocklist.Loader
+	record    *breach.Log
+	alerts    *alert.Dispatcher
+	resolver  *resolver.Resolver
+	telemetry *telemetry
+	systemd   notifier
+	metrics   net.Listener // nil where there is none
+	control   net.Listener
+	forIT     chan string // what a system alert is to be sent about
+
+	read    stamp // of the file when it was read at start
+	current atomic.Pointer[snapshot]
+	mu      sync.Mutex // held by the one writer of current
+}
+
+// New builds a Daemon: it takes the data directory, opens the record and the sockets, and reads the
+// lists. It serves nothing until Run, which must be called once New has succeeded, for that is what
+// closes everything. The error is a *Refused where the configuration cannot be used and there is no
+// accepted one to fall back on, ErrInUse where another process has the data directory, and
+// ErrUnreadable where the file cannot be read at all.
+func New(ctx context.Context, o Options) (d *Daemon, err error) {
+	d = &Daemon{path: o.Path, build: o.Build, log: o.Logger, now: o.Now, systemd: notifier{o.Logger}, forIT: make(chan string, 16)}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	d.started, d.read = d.now(), stampOf(d.path)
+	var opened []io.Closer // what to close if a later step fails, last first
+	defer func() {
+		if err != nil {
+			for i := len(opened) - 1; i >= 0; i-- {
+				err = errors.Join(err, opened[i].Close())
+			}
+		}
+	}()
+
+	s, err := d.readStart(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	cfg := s.filter.Config
+	if d.lock, err = Lock(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	opened = append(opened, d.lock)
+	if !s.fallback {
+		// The one before, to compare with. Damaged, it compares to nothing, and the next is written over it.
+		if s.accepted, err = readAccepted(cfg.DataDir); err != nil {
+			d.log.Error("start", "err", err)
+		}
+	}
+
+	d.telemetry = newTelemetry(d)
+	d.record, err = breach.Open(breach.Options{
+		Path: RecordPath(cfg), Site: cfg.Site, Quiet: cfg.Quiet, Now: d.now,
+		// The dispatcher takes its alerts out of the record, so it is made after it.
+		Router: breach.RouterFunc(func(n breach.Notice) []breach.Alert { return d.alerts.Route(n) }),
+		System: d.tellIT,
+		Logger: d.log, Registerer: d.telemetry.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	opened = append(opened, closer(d.closeRecord))
+	d.alerts, err = alert.New(alert.Options{
+		Config: cfg.Alerts, Outbox: d.record, Now: d.now, Logger: d.log, Registerer: d.telemetry.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	d.loader = blocklist.NewLoader(listDir(cfg), d.log)
+	if s.filter, err = Assemble(ctx, cfg, d.loader, nil); err != nil {
+		return nil, err
+	}
+	d.telemetry.listsRead(s.filter)
+
+	if d.control, err = listenControl(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	opened = append(opened, d.control)
+	if cfg.Metrics != "" {
+		if d.metrics, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Metrics); err != nil {
+			return nil, fmt.Errorf("listen.metrics: %w", err)
+		}
+		opened = append(opened, d.metrics)
+	}
+	d.resolver, err = resolver.New(resolver.Config{
+		Listen: cfg.Listen, CacheEntries: cfg.CacheEntries, Recorder: d.record,
+		Registerer: d.telemetry.registry, Logger: d.log, Settings: settings(s.filter),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.since = d.now()
+	d.current.Store(s)
+	d.telemetry.reloaded(!s.fallback, s.since)
+	return d, nil
+}
+
+// readStart reads the configuration to start with: the file's, or, where that is refused, the last
+// accepted one. Its filter has no lists yet.
+func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
+	cfg, yaml, err := readConfig(d.path)
+	if err == nil {
+		// What only the compiler of policies sees is a fault of the file too. It needs no list.
+		_, err = policy.Compile(cfg.Policy, blocklist.Build(nil), false)
+	}
+	if err == nil {
+		return &snapshot{filter: &Filter{Config: cfg}, yaml: yaml}, nil
+	}
+	why := refused(err)
+	if d.path == "" {
+		return nil, why
+	}
+	dir, last, lookErr := findAccepted(d.path, stateDir)
+	if last != nil {
+		cfg, lookErr = config.Parse(last.YAML, last.Path)
+	}
+	switch {
+	case lookErr != nil:
+		return nil, &Refused{Reasons: append(why.Reasons, refused(lookErr).Reasons...)}
+	case last == nil && errors.Is(err, ErrUnreadable):
+		return nil, err
+	case last == nil:
+		return nil, why
+	}
+	cfg.DataDir = dir
+	for _, reason := range why.Reasons {
+		d.log.Error("the configuration was refused at start; the last accepted one serves", "reason", reason)
+	}
+	return &snapshot{filter: &Filter{Config: cfg}, yaml: last.YAML, accepted: last, refused: why, fallback: true}, nil
+}
+
+// closer closes by a function.
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// closeRecord closes a record that nothing was written to.
+func (d *Daemon) closeRecord() error {
+	ended, end := context.WithCancel(context.Background())
+	end()
+	return d.record.Run(ended)
+}
+
+// Run serves until ctx ends, then stops in order and returns. It returns early with an error only
+// where a part that nothing can do without has failed.
+func (d *Daemon) Run(ctx context.Context) error {
+	// The record outlives everything that writes to it.
+	recordCtx, stopRecord := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRecord()
+	recordDone := make(chan error, 1)
+	go func() { recordDone <- d.record.Run(recordCtx) }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.resolver.Run(ctx) })
+	g.Go(func() error { return d.alerts.Run(ctx) })
+	g.Go(func() error { d.serveHTTP(ctx, d.control, d.controlHandler()); return nil })
+	if d.metrics != nil {
+		g.Go(func() error { d.serveHTTP(ctx, d.metrics, d.telemetryHandler()); return nil })
+	}
+	g.Go(func() error {
+		d.begin(ctx)
+		d.awaitLists(ctx)
+		return nil
+	})
+	g.Go(func() error { d.watchFile(ctx); return nil })
+	g.Go(func() error { d.watchHealth(ctx); return nil })
+	g.Go(func() error { d.alertIT(ctx); return nil })
+	g.Go(func() error { d.watchdog(ctx); return nil })
+	err := g.Wait()
+
+	stopRecord()
+	err = errors.Join(err, <-recordDone, d.lock.Close())
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// begin writes down what was started with, and says ready.
+func (d *Daemon) begin(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := *d.current.Load()
+	if s.filter.Policy.Ready() {
+		d.compareLocked(ctx, &s)
+	}
+	for _, w := range s.filter.Warnings(d.path) {
+		d.log.Warn("configuration", "warning", w)
+	}
+	d.accept(ctx, &s, "start", "config.start")
+	d.current.Store(&s)
+	d.log.Info("serving", "dns", d.Addrs().DNS, "metrics", d.Addrs().Metrics, "hash", s.filter.Config.Hash, "filter", s.filter.Summary())
+	d.systemd.ready(d.statusLine())
+}
+
+// compareLocked records and alerts what a start has taken away from the locked categories. A reload
+// that does so is refused; whoever can restart the process could have taken the file away too, so
+// here it is made known instead.
+func (d *Daemon) compareLocked(ctx context.Context, s *snapshot) {
+	if s.accepted == nil {
+		return
+	}
+	for _, w := range s.filter.weakened(s.accepted.Locked) {
+		d.log.Error("started with a weaker filter", "reason", w)
+		d.audit(ctx, breach.Act{Who: "start", What: "locked.weakened", Detail: w})
+		d.tellIT("started with a weaker filter: " + w)
+	}
+}
+
+// Addrs says where a Daemon listens, ports as they are where the configuration said 0.
+type Addrs struct {
+	DNS     []netip.AddrPort `json:"dns"`
+	Metrics string           `json:"metrics"` // "" for nowhere
+	Control string           `json:"control"` // path of the control socket
+}
+
+// Addrs returns where d listens. It does not change.
+func (d *Daemon) Addrs() Addrs {
+	a := Addrs{DNS: d.resolver.Addrs(), Control: d.control.Addr().String()}
+	if d.metrics != nil {
+		a.Metrics = d.metrics.Addr().String()
+	}
+	return a
+}
+
+// Filter returns what is in force at this moment.
+func (d *Daemon) Filter() *Filter { return d.current.Load().filter }
+
+// Fallback says why the configuration in force is the last accepted one instead of the file's; nil
+// where it is the file's.
+func (d *Daemon) Fallback() *Refused {
+	if s := d.current.Load(); s.fallback {
+		return s.refused
+	}
+	return nil
+}
+
+// Warnings says what is not right with the configuration that is in force.
+func (d *Daemon) Warnings() []string { return d.current.Load().filter.Warnings(d.path) }
+
+// Ask puts a question to the resolver as if it came from an address, over "udp" or "tcp". With
+// unrecorded a breach is counted and leaves no record.
+func (d *Daemon) Ask(ctx context.Context, packet []byte, from netip.AddrPort, transport string, unrecorded bool) ([]byte, error) {
+	return d.resolver.Ask(ctx, packet, from, transport, unrecorded)
+}

@@ -1,0 +1,116 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Problems returns a line for each thing that is wrong; none when all is well.
+func (d *Daemon) Problems() []string {
+	return slices.Concat(d.ownProblems(), d.record.Problems(), d.alerts.Problems())
+}
+
+// ownProblems are those that the daemon sends system alerts about; the record and the dispatcher
+// speak for themselves. A line stays the same for as long as its cause does, so that it is sent once.
+func (d *Daemon) ownProblems() []string {
+	s := d.current.Load()
+	var out []string
+	if s.refused != nil {
+		what := "the last reload was refused; the configuration before serves on"
+		if s.fallback {
+			what = "the configuration was refused at start; the last accepted one serves"
+		}
+		out = append(out, fmt.Sprintf("%s: %s", what, s.refused.brief()))
+	}
+	if s.keepFailed != nil {
+		out = append(out, s.keepFailed.Error())
+	}
+	for _, l := range s.filter.Lists {
+		name := fmt.Sprintf("list %s of category %s", l.ID, s.filter.category(l))
+		switch {
+		case l.Err == nil:
+		case l.List == nil && l.Required:
+			out = append(out, fmt.Sprintf("%s is required and has never been there, so that queries fail: %v", name, l.Err))
+		case l.List == nil:
+			out = append(out, fmt.Sprintf("%s is missing: %v", name, l.Err))
+		default:
+			out = append(out, fmt.Sprintf("%s keeps its old content: %v", name, l.Err))
+		}
+	}
+	for _, u := range d.resolver.Stats().Upstreams {
+		if !u.Healthy {
+			out = append(out, "upstream "+u.Server+" does not answer")
+		}
+	}
+	return out
+}
+
+// brief is the first reason, and how many there are besides.
+func (e *Refused) brief() string {
+	if len(e.Reasons) == 1 {
+		return e.Reasons[0]
+	}
+	return fmt.Sprintf("%s (and %d more)", e.Reasons[0], len(e.Reasons)-1)
+}
+
+// watchHealth alerts IT to what is wrong.
+func (d *Daemon) watchHealth(ctx context.Context) {
+	tick := time.NewTicker(healthInterval)
+	defer tick.Stop()
+	for {
+		d.raise()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// healthInterval is how soon IT learns of a problem that no reload brought about.
+const healthInterval = 15 * time.Second
+
+// raise alerts IT to each problem; the dispatcher sends the same one once a day at most.
+func (d *Daemon) raise() {
+	for _, p := range d.ownProblems() {
+		d.tellIT(p)
+	}
+}
+
+// tellIT has a system alert sent. It does not wait, for the record's writer calls it too, and that is
+// who stores the alert. Where too many wait the message is dropped: what goes on being wrong is told
+// again.
+func (d *Daemon) tellIT(message string) {
+	select {
+	case d.forIT <- message:
+	default:
+	}
+}
+
+// alertIT sends what tellIT was told.
+func (d *Daemon) alertIT(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case message := <-d.forIT:
+			d.alerts.System(ctx, message)
+		}
+	}
+}
+
+// statusLine is what `systemctl status` shows.
+func (d *Daemon) statusLine() string {
+	s := d.current.Load()
+	switch {
+	case !s.filter.Policy.Ready():
+		return "waiting for a required list; what needs one is answered with SERVFAIL"
+	case s.fallback:
+		return "the configuration was refused; serving the last accepted one"
+	case s.refused != nil:
+		return "serving; the last reload was refused"
+	}
+	return "serving: " + s.filter.Summary()
+}

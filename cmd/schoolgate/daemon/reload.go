@@ -1,0 +1,272 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"schoolgate/config"
+	"schoolgate/policy/breach"
+	"schoolgate/resolver"
+)
+
+// Refused says why a configuration was not taken. Whatever was in force before still is.
+type Refused struct {
+	Reasons []string
+}
+
+func (e *Refused) Error() string { return strings.Join(e.Reasons, "; ") }
+
+func refused(err error) *Refused {
+	var already *Refused
+	if errors.As(err, &already) {
+		return already
+	}
+	var problems config.Errors
+	if !errors.As(err, &problems) {
+		return &Refused{Reasons: []string{err.Error()}}
+	}
+	r := new(Refused)
+	for _, p := range problems {
+		r.Reasons = append(r.Reasons, p.Error())
+	}
+	return r
+}
+
+// snapshot is all that a reload replaces, as one value. It does not change.
+type snapshot struct {
+	filter *Filter
+	yaml   []byte // what filter.Config was read from; nil for the built-in default
+	since  time.Time
+	// accepted is what a later reload or start is compared to: nil until every required list has
+	// been there once.
+	accepted *accepted
+	// refused is why the last reload, or the file at start, was not taken; nil where it was.
+	refused *Refused
+	// fallback says that what is in force is the last accepted configuration, not the one of the
+	// file, which was refused at start.
+	fallback bool
+	// keepFailed is why the accepted configuration could not be written down.
+	keepFailed error
+}
+
+// Reload reads the configuration again, with the lists that changed, and puts it in force: all or
+// nothing. who is for the audit. The warnings are of a configuration that was taken; the error is a
+// *Refused, and then nothing has changed. Safe for concurrent use.
+func (d *Daemon) Reload(ctx context.Context, who string) (warnings []string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.systemd.reloading()
+	defer func() { d.systemd.ready(d.statusLine()) }()
+
+	now := d.current.Load()
+	next, yaml, err := d.prepare(ctx, now)
+	if err == nil {
+		err = d.swap(ctx, now, next, yaml, who)
+	}
+	if err != nil {
+		r := refused(err)
+		changed := *now
+		changed.refused = r
+		d.current.Store(&changed)
+		d.telemetry.reloaded(false, d.now())
+		for _, reason := range r.Reasons {
+			d.log.Error("reload refused; the configuration before serves on", "by", who, "reason", reason)
+		}
+		d.raise()
+		return nil, r
+	}
+	warnings = next.Warnings(d.path)
+	for _, w := range warnings {
+		d.log.Warn("configuration", "warning", w)
+	}
+	d.raise()
+	return warnings, nil
+}
+
+// prepare does everything of a reload that can fail, and touches nothing that serves.
+func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, error) {
+	cfg, yaml, err := readConfig(d.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := needsRestart(now.filter.Config, cfg); err != nil {
+		return nil, nil, err
+	}
+	next, err := Assemble(ctx, cfg, d.loader, now.filter)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.telemetry.listsRead(next)
+	if missing, _ := next.ListProblems(d.path); missing != nil {
+		return nil, nil, missing
+	}
+	if now.accepted != nil {
+		if weaker := next.weakened(now.accepted.Locked); weaker != nil {
+			for i := range weaker {
+				weaker[i] += " (a locked category is weakened at a start only, which is recorded and alerted)"
+			}
+			return nil, nil, &Refused{Reasons: weaker}
+		}
+	}
+	return next, yaml, nil
+}
+
+// needsRestart names the changed fields that hold for the life of the process.
+func needsRestart(now, next *config.Config) error {
+	r := new(Refused)
+	differ := func(key string, same bool) {
+		if !same {
+			r.Reasons = append(r.Reasons, key+" has changed: restart schoolgate for that")
+		}
+	}
+	differ("listen.dns", slices.Equal(now.Listen, next.Listen))
+	differ("listen.metrics", now.Metrics == next.Metrics)
+	differ("data_dir", now.DataDir == next.DataDir)
+	differ("cache.entries", now.CacheEntries == next.CacheEntries)
+	if r.Reasons != nil {
+		return r
+	}
+	return nil
+}
+
+// swap puts a prepared filter in force, and writes down who did it. Called with mu held.
+func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []byte, who string) error {
+	if err := d.resolver.Apply(settings(next)); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	d.alerts.Apply(next.Config.Alerts)
+	d.record.Apply(next.Config.Site, next.Config.Quiet)
+	s := &snapshot{filter: next, yaml: yaml, since: d.now(), accepted: now.accepted}
+	d.accept(ctx, s, who, "config.reload")
+	d.current.Store(s)
+	d.telemetry.reloaded(true, s.since)
+	d.log.Info("configuration in force", "by", who, "hash", next.Config.Hash, "filter", next.Summary())
+	return nil
+}
+
+// accept audits that s is in force and keeps its configuration as the one to fall back on. What is
+// not ready is audited, and kept once its required lists are there.
+func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
+	f, before := s.filter, "none"
+	if s.accepted != nil {
+		before = s.accepted.Hash
+	}
+	detail := append([]string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary()}, f.vainAllows()...)
+	if s.fallback {
+		detail = append(detail, "the last accepted configuration, because the file's was refused: "+s.refused.brief())
+	}
+	if !f.Policy.Ready() {
+		detail = append(detail, "a required list is not there yet")
+	}
+	d.audit(ctx, breach.Act{Who: who, What: what, Detail: strings.Join(detail, "; ")})
+	if !f.Policy.Ready() || s.fallback {
+		return
+	}
+	s.accepted = &accepted{Path: f.Config.Path, Hash: f.Config.Hash, Time: d.now().UTC(), Locked: f.locked(), YAML: s.yaml}
+	if s.keepFailed = s.accepted.write(f.Config.DataDir); s.keepFailed != nil {
+		d.log.Error("the accepted configuration was not kept", "err", s.keepFailed)
+	}
+}
+
+// audit writes down an act. Where the record cannot take it, the log has it.
+func (d *Daemon) audit(ctx context.Context, act breach.Act) {
+	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
+	defer cancel()
+	if err := d.record.Audit(ctx, act); err != nil {
+		d.log.Error("an act was not audited", "who", act.Who, "what", act.What, "detail", act.Detail, "err", err)
+	}
+}
+
+// auditTimeout bounds the wait for the record's writer, which a full disk may keep busy.
+const auditTimeout = 5 * time.Second
+
+// awaitLists reads the lists again, every few seconds, until every required one is there.
+func (d *Daemon) awaitLists(ctx context.Context) {
+	tick := time.NewTicker(listRetry)
+	defer tick.Stop()
+	for !d.current.Load().filter.Policy.Ready() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.tryLists(ctx)
+		}
+	}
+}
+
+// listRetry is how often a required list that has never been there is looked for.
+const listRetry = 3 * time.Second
+
+// tryLists puts the running configuration in force once its required lists are there. The file is
+// not read again: a change in it waits for a reload.
+func (d *Daemon) tryLists(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.current.Load()
+	next, err := Assemble(ctx, now.filter.Config, d.loader, now.filter)
+	if err != nil || !next.Policy.Ready() {
+		return
+	}
+	if err := d.resolver.Apply(settings(next)); err != nil {
+		d.log.Error("apply the lists", "err", err)
+		return
+	}
+	s := *now
+	s.filter, s.since = next, d.now()
+	d.compareLocked(ctx, &s)
+	d.accept(ctx, &s, "schoolgate", "lists.complete")
+	d.current.Store(&s)
+	d.log.Info("ready: every required list is there", "filter", next.Summary())
+	d.systemd.ready(d.statusLine())
+	d.raise()
+}
+
+// ErrUnreadable says that there is no configuration file, or that it cannot be read.
+var ErrUnreadable = errors.New("the configuration cannot be read")
+
+// readConfig loads a configuration together with the bytes that it was read from; without a path,
+// the built-in one.
+func readConfig(path string) (*config.Config, []byte, error) {
+	if path == "" {
+		cfg, err := config.Default()
+		return cfg, nil, err
+	}
+	yaml, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	cfg, err := config.Parse(bytes.Clone(yaml), path)
+	return cfg, yaml, err
+}
+
+// settings are the resolver's share of a filter.
+func settings(f *Filter) resolver.Settings {
+	c := f.Config
+	return resolver.Settings{
+		Policy: f.Policy, Upstreams: c.Upstreams, Zones: c.Zones, Records: c.Records, Cache: c.Cache, Blocking: c.Blocking,
+	}
+}
+
+// Warnings says what is not right with a filter that is nevertheless in force. Its configuration is
+// called file.
+func (f *Filter) Warnings(file string) []string {
+	var out []string
+	for _, w := range f.Config.Warnings {
+		out = append(out, w.Error())
+	}
+	_, lists := f.ListProblems(file)
+	for _, w := range lists {
+		out = append(out, w.Error())
+	}
+	out = append(out, f.vainAllows()...)
+	if len(f.Config.NotEnforced) > 0 {
+		out = append(out, "not yet enforced: "+strings.Join(f.Config.NotEnforced, ", "))
+	}
+	return out
+}

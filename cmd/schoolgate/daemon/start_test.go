@@ -1,0 +1,255 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// age makes files look as if they had been written an hour ago.
+func (s *school) age(names ...string) {
+	s.t.Helper()
+	then := time.Now().Add(-time.Hour)
+	for _, n := range names {
+		if err := os.Chtimes(filepath.Join(s.dir, n), then, then); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+func TestARefusedFileFallsBackOnTheLastAcceptedOne(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, yaml string }{
+		{"a wrong value", edit("severity: low", "severity: lowest")},
+		{"no YAML at all", "\x00\x01"},
+		{"empty, as after a power cut", ""},
+		{"a rule twice, which only the policy sees", baseYAML + "rules:\n" +
+			"  - {allow: [a.example], reason: r, by: b, added: 2026-09-01}\n  - {block: [a.example], reason: r, by: b, added: 2026-09-01}\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSchool(t)
+			s.start()
+			hash := s.Filter().Config.Hash
+			s.stop()
+
+			s.write("schoolgate.yaml", c.yaml)
+			s.start()
+			if s.Fallback() == nil || s.Filter().Config.Hash != hash {
+				t.Fatalf("Fallback = %v, hash %s, want the accepted %s", s.Fallback(), s.Filter().Config.Hash, hash)
+			}
+			if got := s.dig("games.example"); got != "NXDOMAIN EDE 15" {
+				t.Errorf("the accepted policy: %s", got)
+			}
+			code, body := s.get("/healthz")
+			if want := "the configuration was refused at start; the last accepted one serves: "; code != 503 || !strings.HasPrefix(body, want) {
+				t.Errorf("/healthz: %d %q", code, body)
+			}
+			if code, body := s.get("/readyz"); code != 200 {
+				t.Errorf("/readyz: %d %q", code, body)
+			}
+			if got := s.metric("schoolgate_config_last_reload_successful"); got != "0" {
+				t.Errorf("last_reload_successful = %s", got)
+			}
+			if acts := s.acts(); !strings.Contains(acts[len(acts)-1], "; the last accepted configuration, because the file's was refused: ") {
+				t.Errorf("audit: %q", acts)
+			}
+
+			s.configure(baseYAML)
+			if _, err := s.Reload(t.Context(), "test"); err != nil || s.Fallback() != nil {
+				t.Errorf("reload of the mended file: %v, %v", err, s.Fallback())
+			}
+		})
+	}
+}
+
+func TestAFileCutOffAnywhereIsReadOrFallsBack(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	s.stop()
+	whole, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fellBack := 0
+	for i := range whole {
+		s.write("schoolgate.yaml", string(whole[:i]))
+		d := &Daemon{path: s.path, log: s.options().Logger}
+		snap, err := d.readStart("")
+		if err != nil {
+			t.Fatalf("cut off after %d bytes: %v", i, err)
+		}
+		if snap.fallback {
+			fellBack++
+			if diff := cmp.Diff(whole, snap.yaml); diff != "" {
+				t.Fatalf("cut off after %d bytes (-want +got):\n%s", i, diff)
+			}
+		}
+	}
+	if fellBack < len(whole)/2 {
+		t.Errorf("fell back %d times in %d", fellBack, len(whole))
+	}
+}
+
+func TestAFileThatIsGoneFallsBackWhereTheDataIsFound(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.configure(edit("data_dir: data", "data_dir: state"))
+	s.start()
+	s.stop()
+	s.remove("schoolgate.yaml")
+	if _, err := New(t.Context(), s.options()); !errors.Is(err, ErrUnreadable) {
+		t.Errorf("without a hint: %v, want ErrUnreadable", err)
+	}
+	o := s.options()
+	o.StateDir = filepath.Join(s.dir, "state")
+	d, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatalf("with the state directory: %v", err)
+	}
+	if d.Fallback() == nil {
+		t.Error("no fall-back")
+	}
+	s.Daemon = d
+	run(t, d)
+}
+
+func TestAWrongFileWithNothingToFallBackOnIsRefusedWithEveryProblem(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.configure(edit("severity: low", "severity: lowest", "block: [gaming]", "block: [gamin]"))
+	_, err := New(t.Context(), s.options())
+	var r *Refused
+	if !errors.As(err, &r) || len(r.Reasons) != 2 {
+		t.Errorf("got %v, want a refusal with two reasons", err)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "data")); err == nil {
+		t.Error("it made a data directory all the same")
+	}
+}
+
+func TestADamagedCopyIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, from, to, want string }{
+		{"cut off", `"yaml"`, "", "is damaged: "},
+		{"changed", `"hash":"`, `"hash":"f`, "is damaged: its checksum is wrong"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSchool(t)
+			s.start()
+			s.stop()
+			copied := filepath.Join(s.dir, "data", acceptedFile)
+			text, err := os.ReadFile(copied)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.to == "" {
+				text = text[:strings.Index(string(text), c.from)]
+			}
+			s.write("data/"+acceptedFile, strings.Replace(string(text), c.from, c.to, 1))
+			s.write("schoolgate.yaml", "")
+			if _, err := New(t.Context(), s.options()); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			s.configure(baseYAML)
+			s.start() // a good file needs no copy, and mends it
+			s.stop()
+			if _, err := readAccepted(filepath.Join(s.dir, "data")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestTheDataDirectoryIsFoundInABrokenFile(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"relative", "version: 1\ndata_dir: state\n?", []string{"/etc/x/state", "/etc/x/data", "/run/s"}},
+		{"absolute, quoted", "data_dir: \"/var/lib/school gate\" # here\n", []string{"/var/lib/school gate", "/etc/x/data", "/run/s"}},
+		{"with a comment", "data_dir:   /srv/s  # here\n", []string{"/srv/s", "/etc/x/data", "/run/s"}},
+		{"of another section", "store:\n  data_dir: /srv/s\n", []string{"/etc/x/data", "/run/s"}},
+		{"not at all", "", []string{"/etc/x/data", "/run/s"}},
+	} {
+		if diff := cmp.Diff(c.want, dataDirs("/etc/x/schoolgate.yaml", []byte(c.text), "/run/s")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestUntilEveryRequiredListIsThereNothingIsLookedUp(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.remove("drugs.txt")
+	s.start()
+	for name, want := range map[string]string{
+		"www.example.org": "SERVFAIL EDE 14", "games.example": "SERVFAIL EDE 14",
+		"iwf.testfiltering.com": "NXDOMAIN EDE 15", "localhost": "127.0.0.1",
+	} {
+		if got := s.dig(name); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	if code, body := s.get("/readyz"); code != 503 {
+		t.Errorf("/readyz: %d %q", code, body)
+	}
+	code, body := s.get("/healthz")
+	if code != 503 || !strings.HasPrefix(body, "list drugs.txt of category drugs is required and has never been there, so that queries fail: ") {
+		t.Errorf("/healthz: %d %q", code, body)
+	}
+	if a, err := readAccepted(filepath.Join(s.dir, "data")); a != nil || err != nil {
+		t.Errorf("it was kept as accepted: %v %v", a, err)
+	}
+
+	s.tryLists(t.Context())
+	if s.Filter().Policy.Ready() {
+		t.Error("ready without the list")
+	}
+	s.write("drugs.txt", "pills.example\n")
+	s.tryLists(t.Context())
+	if code, body := s.get("/readyz"); code != 200 {
+		t.Errorf("/readyz with the list: %d %q", code, body)
+	}
+	if got := s.dig("pills.example") + ", " + s.dig("www.example.org"); got != "NXDOMAIN EDE 15, 192.0.2.1" {
+		t.Errorf("with the list: %s", got)
+	}
+	if a, err := readAccepted(filepath.Join(s.dir, "data")); a == nil || err != nil {
+		t.Errorf("it was not kept as accepted: %v", err)
+	}
+	hash := s.Filter().Config.Hash
+	want := []string{
+		fmt.Sprintf("start | config.start | hash %.6s, before none; 1 group, 4 categories, 3 lists with 3 entries, 0 rules; a required list is not there yet", hash),
+		fmt.Sprintf("schoolgate | lists.complete | hash %.6s, before none; 1 group, 4 categories, 4 lists with 4 entries, 0 rules", hash),
+	}
+	if diff := cmp.Diff(want, s.acts()); diff != "" {
+		t.Errorf("audit (-want +got):\n%s", diff)
+	}
+}
+
+func TestARequiredListIsServedFromItsLastGoodCopy(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	s.stop()
+	s.write("drugs.txt", "<html>gone</html>\n")
+	s.start()
+	if got := s.dig("pills.example") + ", " + s.dig("www.example.org"); got != "NXDOMAIN EDE 15, 192.0.2.1" {
+		t.Errorf("from the copy: %s", got)
+	}
+	if code, _ := s.get("/readyz"); code != 200 {
+		t.Errorf("/readyz: %d", code)
+	}
+	if code, body := s.get("/healthz"); code != 503 || !strings.HasPrefix(body, "list drugs.txt of category drugs keeps its old content: ") {
+		t.Errorf("/healthz: %d %q", code, body)
+	}
+}

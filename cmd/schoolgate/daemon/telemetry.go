@@ -1,0 +1,207 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// telemetry is the registry that every part registers its metrics with, and the metrics of the
+// daemon's own: configuration and lists.
+type telemetry struct {
+	registry     *prometheus.Registry
+	listFailures *prometheus.CounterVec
+	reloadOK     prometheus.Gauge
+	reloadTime   prometheus.Gauge
+}
+
+func newTelemetry(d *Daemon) *telemetry {
+	t := &telemetry{
+		registry: prometheus.NewRegistry(),
+		listFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "schoolgate_list_update_failures_total",
+			Help: "Times that a list's source could not be used when it was read.",
+		}, []string{"category", "list"}),
+		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "schoolgate_config_last_reload_successful",
+			Help: "Whether the last reload, or the start, took the configuration of the file.",
+		}),
+		reloadTime: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "schoolgate_config_last_reload_success_timestamp_seconds",
+			Help: "When a configuration of the file was last taken.",
+		}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "schoolgate_build_info", Help: "Which program this is; always 1.",
+		ConstLabels: prometheus.Labels{"version": d.build.Version, "commit": d.build.Commit, "goversion": d.build.Go},
+	})
+	build.Set(1)
+	t.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		t.listFailures, t.reloadOK, t.reloadTime, build, inForce{d},
+	)
+	return t
+}
+
+// reloaded notes the outcome of a reload, or of the start.
+func (t *telemetry) reloaded(taken bool, at time.Time) {
+	if !taken {
+		t.reloadOK.Set(0)
+		return
+	}
+	t.reloadOK.Set(1)
+	t.reloadTime.Set(float64(at.UnixNano()) / 1e9)
+}
+
+// listsRead counts the lists that could not be read from their source, and has a series for each of
+// the others.
+func (t *telemetry) listsRead(f *Filter) {
+	for _, l := range f.Lists {
+		c := t.listFailures.WithLabelValues(f.category(l), l.ID)
+		if l.Err != nil {
+			c.Inc()
+		}
+	}
+}
+
+// inForce collects what the snapshot in force says of itself, at the moment of the scrape. Series
+// of a list that a reload took away are gone with it.
+type inForce struct{ d *Daemon }
+
+var (
+	listEntries = prometheus.NewDesc("schoolgate_list_entries",
+		"Entries of a list, by whether DNS can enforce them.", []string{"category", "list", "enforceable"}, nil)
+	listAge = prometheus.NewDesc("schoolgate_list_age_seconds",
+		"Age of a list's content; 0 where there is none.", []string{"category", "list"}, nil)
+	configInfo = prometheus.NewDesc("schoolgate_config_info",
+		"The configuration in force; always 1.", []string{"hash", "site"}, nil)
+)
+
+func (c inForce) Describe(ch chan<- *prometheus.Desc) {
+	ch <- listEntries
+	ch <- listAge
+	ch <- configInfo
+}
+
+func (c inForce) Collect(ch chan<- prometheus.Metric) {
+	s := c.d.current.Load()
+	if s == nil { // not built yet
+		return
+	}
+	cfg := s.filter.Config
+	ch <- prometheus.MustNewConstMetric(configInfo, prometheus.GaugeValue, 1, cfg.Hash, cfg.Site)
+	for _, l := range s.filter.Lists {
+		category := s.filter.category(l)
+		enforceable, unenforceable, age := 0, 0, 0.0
+		if l.List != nil {
+			enforceable, unenforceable = l.List.Enforceable, l.List.Unenforceable
+			if !l.Modified.IsZero() {
+				age = max(0, c.d.now().Sub(l.Modified).Seconds())
+			}
+		}
+		ch <- prometheus.MustNewConstMetric(listEntries, prometheus.GaugeValue, float64(enforceable), category, l.ID, "yes")
+		ch <- prometheus.MustNewConstMetric(listEntries, prometheus.GaugeValue, float64(unenforceable), category, l.ID, "no")
+		ch <- prometheus.MustNewConstMetric(listAge, prometheus.GaugeValue, age, category, l.ID)
+	}
+}
+
+// telemetryHandler serves listen.metrics.
+func (d *Daemon) telemetryHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.telemetry.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelError),
+		// A part that cannot tell its numbers does not take the others' with it.
+		ErrorHandling: promhttp.ContinueOnError,
+	}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		problems := d.Problems()
+		if len(problems) == 0 {
+			writeText(w, http.StatusOK, "ok")
+			return
+		}
+		writeText(w, http.StatusServiceUnavailable, problems...)
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !d.Filter().Policy.Ready() {
+			writeText(w, http.StatusServiceUnavailable, "waiting for a required list")
+			return
+		}
+		writeText(w, http.StatusOK, "ready")
+	})
+	mux.HandleFunc("POST /-/reload", d.reloadHandler)
+	return mux
+}
+
+// reloadHandler reloads for somebody on this machine. A browser on this machine is not somebody: a
+// page of any site can make it send a POST, but not without saying so in Origin or Sec-Fetch-Site.
+func (d *Daemon) reloadHandler(w http.ResponseWriter, r *http.Request) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		writeText(w, http.StatusForbidden, "a reload is taken from this machine only")
+		return
+	}
+	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+		writeText(w, http.StatusForbidden, "a reload is not taken from a web page")
+		return
+	}
+	// The reload goes on when the caller hangs up: half of one is none, but who asked wants it.
+	warnings, err := d.Reload(context.WithoutCancel(r.Context()), "http "+peer.Addr().String())
+	writeReload(w, warnings, err)
+}
+
+// writeReload answers a request for a reload: 200 and the warnings, or 422 and the reasons.
+func writeReload(w http.ResponseWriter, warnings []string, err error) {
+	if err != nil {
+		writeText(w, http.StatusUnprocessableEntity, refused(err).Reasons...)
+		return
+	}
+	writeText(w, http.StatusOK, append([]string{"reloaded"}, warnings...)...)
+}
+
+func writeText(w http.ResponseWriter, status int, lines ...string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, strings.Join(lines, "\n"))
+}
+
+// serveHTTP serves until ctx ends, then lets requests in progress end for a moment. A listener that
+// fails is said in the log: DNS does not depend on it.
+func (d *Daemon) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      5 * time.Minute, // a reload of millions of names, an alert test of slow receivers
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+	}()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		d.log.Error("serve HTTP", "address", l.Addr().String(), "err", err)
+	}
+	<-stopped
+}
+
+// stopGrace is how long a clean stop waits for HTTP requests in progress.
+const stopGrace = 2 * time.Second

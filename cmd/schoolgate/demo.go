@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"schoolgate/blocklist"
+	"schoolgate/cmd/schoolgate/daemon"
+	"schoolgate/policy/breach"
+	"schoolgate/resolver/dnswire"
+)
+
+// demoConfig is the demo's school. It is a file like any school's, and what reads it is what reads
+// theirs. Its placeholders are the addresses of this run.
+const demoConfig = `version: 1
+site: demo
+listen: {dns: ["%[1]s"], console: "", metrics: "%[2]s"}
+data_dir: data
+upstreams: {servers: ["udp://%[3]s"]}
+categories:
+  pornography: {title: Pornography, severity: high, lists: [builtin:pornography, {path: lists/pornography.txt}]}
+  bypass: {title: Ways round the filter, severity: high, lists: [builtin:bypass, {path: lists/bypass.txt}]}
+  gambling: {title: Gambling, severity: medium, lists: [builtin:gambling, {path: lists/gambling.txt}]}
+  drugs: {title: Drugs, severity: medium, lists: [{path: lists/drugs.txt}]}
+  gaming: {title: Gaming, severity: low, lists: [builtin:gaming, {path: lists/gaming.txt}]}
+  encrypted_dns: {title: Encrypted DNS, severity: none, lists: [builtin:encrypted_dns]}
+groups:
+  early_years:
+    clients: [10.10.0.0/16, 127.0.0.2/32]
+    only: [bbc.co.uk, phonicsplay.co.uk]
+  year7:
+    clients: [10.20.0.0/16, 127.0.0.7/32]
+    block: [pornography, bypass, gambling, drugs, gaming, encrypted_dns]
+  year10:
+    clients: [10.21.0.0/16, 127.0.0.10/32]
+    block: [pornography, bypass, gambling, encrypted_dns]
+    monitor: [drugs]
+  staff:
+    clients: [10.1.0.0/16, 127.0.0.20/32]
+    block: [pornography]
+    alert_to: [headteacher]
+  guests:
+    clients: [172.16.0.0/16]
+    inherit: year7
+default_group: guests
+alerts:
+  quiet: %[5]s
+  receivers:
+    dsl: {type: webhook, url: "%[4]s/dsl", secret_file: hook.secret, detail: full}
+    headteacher: {type: webhook, url: "%[4]s/headteacher", secret_file: hook.secret, detail: full}
+    office: {type: webhook, url: "%[4]s/office", secret_file: hook.secret, detail: full}
+  routes:
+    - {severity: [critical, high], to: [dsl]}
+    - {severity: [medium, low], to: [office]}
+    - {about: system, to: [office]}
+`
+
+// demoLists are the demo's own lists, of places that do not exist.
+func demoLists() map[string]string {
+	return map[string]string{
+		"pornography.txt": "adult-videos.example\nhot-pictures.example\n",
+		"bypass.txt":      "tunnel-vpn.example\nfree-proxy.example\n",
+		"gambling.txt":    "lucky-casino.example\n",
+		"drugs.txt":       "legal-highs.example\n",
+		"gaming.txt":      "blockgame.example\n",
+	}
+}
+
+// demoKey signs the demo's alerts. It protects nothing.
+const demoKey = "a key for a demonstration, no secret"
+
+func setupDemo(fs *flag.FlagSet) action {
+	length := fs.Duration("length", 45*time.Second, "`TIME` that the day takes")
+	seed := fs.Uint64("seed", 1, "`NUMBER` of the day: the same one makes the same day")
+	once := fs.Bool("once", false, "end when the day ends")
+	return func(ctx context.Context, inv *invocation) error {
+		if inv.config != "" {
+			return wrongUse("demo: it has a configuration of its own")
+		}
+		if *length <= 0 {
+			return wrongUse("demo: --length: a day takes more than %v", *length)
+		}
+		ctx, _, stop := signals(ctx)
+		defer stop()
+		dir, err := os.MkdirTemp("", "schoolgate-demo-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		s := &show{screen: newScreen(inv.stdout, inv.env), dir: dir, length: *length, once: *once, decisions: map[string]int{}, alerts: map[string]int{}}
+		err = s.run(ctx, inv, schoolDay(*seed))
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	}
+}
+
+// show is one run of the demo.
+type show struct {
+	*screen
+	dir    string
+	length time.Duration
+	once   bool
+	daemon *daemon.Daemon
+
+	decisions map[string]int // by verdict
+
+	mu     sync.Mutex
+	alerts map[string]int // taken by the receivers, by receiver
+}
+
+// run plays the day on a schoolgate of its own, then serves until ctx ends. All that it starts has
+// ended when it returns.
+func (s *show) run(ctx context.Context, inv *invocation, day []question) error {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	upstream, err := listenDemoUpstream(ctx)
+	if err != nil {
+		return err
+	}
+	defer upstream.conn.Close()
+	parts.Go(upstream.serve)
+	receiver, err := listenDemoReceiver(ctx, []byte(demoKey), s.alerted)
+	if err != nil {
+		return err
+	}
+	defer receiver.listener.Close()
+	parts.Go(receiver.serve)
+
+	path, err := s.writeFiles(ctx, upstream, receiver)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(inv.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s.daemon, err = daemon.New(ctx, daemon.Options{Path: path, Build: build(), Logger: log})
+	if err != nil {
+		return startError(inv.stderr, err)
+	}
+	serving, stop := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() { served <- s.daemon.Run(serving) }()
+
+	s.introduce()
+	err = s.play(ctx, day)
+	if err == nil {
+		err = s.summarise(ctx)
+	}
+	if err == nil && !s.once {
+		s.text("%s", s.invitation())
+		<-ctx.Done()
+	}
+	stop()
+	return errors.Join(err, <-served)
+}
+
+// writeFiles writes the demo's configuration and what belongs to it, and returns its path.
+func (s *show) writeFiles(ctx context.Context, upstream *demoUpstream, receiver *demoReceiver) (string, error) {
+	files := map[string]string{
+		"hook.secret": "whsec_" + base64.StdEncoding.EncodeToString([]byte(demoKey)),
+		"schoolgate.yaml": fmt.Sprintf(demoConfig, freePort(ctx, "127.0.0.1:5300"), freePort(ctx, "127.0.0.1:9053"),
+			upstream.conn.LocalAddr(), "http://"+receiver.listener.Addr().String(), s.quiet()),
+	}
+	for name, text := range demoLists() {
+		files[filepath.Join("lists", name)] = text
+	}
+	if err := os.Mkdir(filepath.Join(s.dir, "lists"), 0o700); err != nil {
+		return "", err
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(files[name]), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(s.dir, "schoolgate.yaml"), nil
+}
+
+// quiet is the least time between two alerts about one incident: ten minutes in a school, less here.
+func (s *show) quiet() time.Duration { return max(time.Second, s.length/9).Round(time.Second) }
+
+// freePort returns addr if nobody listens there, over UDP or TCP, else the same with port 0.
+func freePort(ctx context.Context, addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	var lc net.ListenConfig
+	udp, err := lc.ListenPacket(ctx, "udp", addr)
+	if err != nil {
+		return net.JoinHostPort(host, "0")
+	}
+	udp.Close()
+	tcp, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return net.JoinHostPort(host, "0")
+	}
+	tcp.Close()
+	return addr
+}
+
+func (s *show) introduce() {
+	addrs := s.daemon.Addrs()
+	s.text("A made-up school day, %s–%s, in %v. The resolver, the record and the alerts are the real ones;", "08:45", "15:30", s.length)
+	s.text("the names, the devices and the answers from upstream are made up. No network is used.")
+	s.text("DNS on %v, metrics on http://%s/metrics\n", addrs.DNS[0], addrs.Metrics)
+}
+
+// play asks the day's questions at their times.
+func (s *show) play(ctx context.Context, day []question) error {
+	ring := bells()
+	start := time.Now()
+	for _, q := range day {
+		for len(ring) > 0 && ring[0].minute <= q.minute {
+			if err := s.until(ctx, start, ring[0].minute); err != nil {
+				return err
+			}
+			s.line(bold, "—", "%s", ring[0].what)
+			ring = ring[1:]
+		}
+		if err := s.until(ctx, start, q.minute); err != nil {
+			return err
+		}
+		if err := s.ask(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// until waits for a minute of the day.
+func (s *show) until(ctx context.Context, start time.Time, minute float64) error {
+	share := (minute - dayStart) / (dayEnd - dayStart)
+	timer := time.NewTimer(time.Until(start.Add(time.Duration(share * float64(s.length)))))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+	}
+	s.at(minute)
+	return nil
+}
+
+// ask puts a question to the resolver from the device's address, and shows what became of it.
+func (s *show) ask(ctx context.Context, q question) error {
+	name, err := blocklist.ParseName(q.name)
+	if err != nil {
+		return err
+	}
+	packet := dnswire.AppendQuery(nil, 1, []byte(name), q.typ, dnswire.ClassIN, 1232, false, false)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	response, err := s.daemon.Ask(ctx, packet, netip.AddrPortFrom(q.client, 40000), "udp", false)
+	if err != nil {
+		return fmt.Errorf("ask for %s: %w", q.name, err)
+	}
+	ex := s.daemon.Filter().Policy.Explain(q.client, name, time.Now())
+	verdict, colour := "failed", red
+	switch rcode := uint16(response[3] & 0xF); {
+	case rcode == dnswire.RcodeSuccess && ex.Verdict == "monitor":
+		verdict, colour = "monitored", yellow
+	case rcode == dnswire.RcodeSuccess:
+		verdict, colour = "allowed", green
+	case rcode == dnswire.RcodeNXDomain:
+		verdict, colour = "blocked", red
+	}
+	s.decisions[verdict]++
+	s.line(colour, verdict, "%-12s %-13v %-28s %s", ex.Group, q.client, q.name, ex.Category)
+	return nil
+}
+
+// alerted shows an alert that a receiver has taken, with the incident that it is about.
+func (s *show) alerted(receiver string, a demoAlert) {
+	s.mu.Lock()
+	s.alerts[receiver]++
+	s.mu.Unlock()
+	if a.Data.Incident == "" {
+		s.line(pink, "alert", "to %s: %s", receiver, a.Type)
+		return
+	}
+	device := a.Data.Client.IP
+	what := strings.TrimPrefix(a.Type, "incident.")
+	s.line(bold, "incident", "%s, %s: a device of %s (%s) asked %s", what, a.Data.Severity, a.Data.Group, device, times(a.Data.Count))
+	var names []string
+	for _, n := range a.Data.Names {
+		names = append(names, n.Name)
+	}
+	if names == nil {
+		names = []string{"(names are confidential)"}
+	}
+	s.line(pink, "alert", "to %s, signature verified: %s: %s", receiver, a.Data.Title, strings.Join(names, ", "))
+}
+
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// summarise waits for the last alerts of the day, and says what is on the record.
+func (s *show) summarise(ctx context.Context) error {
+	s.at(dayEnd)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(s.quiet() + time.Second):
+	}
+	cfg := s.daemon.Filter().Config
+	client, err := daemon.Dial(ctx, cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	if err := client.Flush(ctx); err != nil {
+		return err
+	}
+	record, err := breach.OpenReader(daemon.RecordPath(cfg))
+	if err != nil {
+		return err
+	}
+	defer record.Close()
+	breaches, attempts, incidents := 0, int64(0), map[string]bool{}
+	err = record.Breaches(ctx, breach.Filter{}, func(b breach.Breach) error {
+		breaches++
+		attempts += b.Count
+		incidents[b.Incident] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sent := 0
+	for _, n := range s.alerts {
+		sent += n
+	}
+	s.text("\nThe day is over: %d questions allowed, %d blocked, %d monitored.", s.decisions["allowed"], s.decisions["blocked"], s.decisions["monitored"])
+	s.text("On the record: %d attempts in %d breaches, gathered into %d incidents; %d alerts delivered.", attempts, breaches, len(incidents), sent)
+	return nil
+}
+
+// invitation says what to try while the demo goes on serving.
+func (s *show) invitation() string {
+	dig := digAt(s.daemon)
+	return fmt.Sprintf(`
+Still serving. In another terminal, as a child of year 7, of year 10, of the early years, and as staff:
+  dig -b 127.0.0.7%[1]s www.adult-videos.example
+  dig -b 127.0.0.10%[1]s legal-highs.example
+  dig -b 127.0.0.2%[1]s www.youtube.com
+  dig -b 127.0.0.20%[1]s play.blockgame.example
+  schoolgate breaches list --config %[2]s
+  schoolgate status --config %[2]s
+Ctrl-C ends it and removes its data.`, dig, filepath.Join(s.dir, "schoolgate.yaml"))
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"schoolgate/config"
+)
+
+func setupInit(*flag.FlagSet) action {
+	return func(_ context.Context, inv *invocation) error {
+		dir := "."
+		if len(inv.args) > 0 {
+			dir = inv.args[0]
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a directory for a file without secrets
+			return exitError{2, err}
+		}
+		path := filepath.Join(dir, "schoolgate.yaml")
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // secrets are in files of their own
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s is there already, and init overwrites nothing", path)
+		}
+		if err != nil {
+			return exitError{2, err}
+		}
+		if err := errors.Join(config.Starter(f), f.Close()); err != nil {
+			return err
+		}
+		fmt.Fprintf(inv.stdout, `wrote %s
+
+Next, in that file:
+  1. groups      the address ranges of your classes, staff and guests
+  2. categories  the lists you use; the IWF's list, if you are a member
+  3. alerts      where your safeguarding lead gets an alert
+  4. listen      the address that your devices ask, port 53
+Then:
+  schoolgate check --config %[1]s
+  schoolgate explain example.org --client 10.20.3.4 --config %[1]s
+  schoolgate serve --config %[1]s
+`, path)
+		return nil
+	}
+}

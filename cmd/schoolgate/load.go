@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"schoolgate/blocklist"
+	"schoolgate/cmd/schoolgate/daemon"
+	"schoolgate/config"
+)
+
+// systemConfig is the configuration of a machine whose job schoolgate is.
+const systemConfig = "/etc/schoolgate/schoolgate.yaml"
+
+// path is the configuration file to use, "" for what is built in.
+func (inv *invocation) path() string {
+	if inv.config != "" {
+		return inv.config
+	}
+	if _, err := os.Stat(systemConfig); !errors.Is(err, fs.ErrNotExist) {
+		return systemConfig // one that is there and cannot be read is an error, not the default
+	}
+	return ""
+}
+
+// load reads the configuration. The error has exit code 2 where the file cannot be read, and is a
+// config.Errors where it is wrong.
+func (inv *invocation) load() (*config.Config, error) {
+	path := inv.path()
+	if path == "" {
+		return config.Default()
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, exitError{2, err}
+	}
+	f.Close()
+	return config.Load(path)
+}
+
+// assemble reads the configuration and its lists as the resolver would, without a part of a running
+// one: nothing is written, and nothing but files is read.
+func (inv *invocation) assemble(ctx context.Context) (*daemon.Filter, error) {
+	cfg, err := inv.load()
+	if err != nil {
+		return nil, err
+	}
+	return daemon.Assemble(ctx, cfg, blocklist.NewLoader("", slog.New(slog.DiscardHandler)), nil)
+}
+
+// dial finds the running schoolgate of a configuration; nil where there is none.
+func dial(ctx context.Context, cfg *config.Config) (*daemon.Client, error) {
+	client, err := daemon.Dial(ctx, cfg.DataDir)
+	if errors.Is(err, daemon.ErrNotRunning) {
+		return nil, nil
+	}
+	return client, err
+}
+
+// printJSON writes one document, for people to read too.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// table writes aligned columns; rows are separated by tabs.
+func table(w io.Writer, rows func(line func(format string, args ...any))) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	rows(func(format string, args ...any) { fmt.Fprintf(tw, format+"\n", args...) })
+	return tw.Flush()
+}
+
+// parseTime reads RFC 3339, or a date, which is its first moment by the school's clock.
+func parseTime(s string, zone *time.Location) (at time.Time, isDate bool, err error) {
+	if at, err = time.Parse(time.RFC3339, s); err == nil {
+		return at, false, nil
+	}
+	if at, err = time.ParseInLocation(time.DateOnly, s, zone); err == nil {
+		return at, true, nil
+	}
+	return time.Time{}, false, fmt.Errorf("%q is not a time (use 2026-11-20T10:15:00Z or 2026-11-20)", s)
+}

@@ -1,0 +1,282 @@
+// Command schoolgate is a DNS filter for schools: it answers the DNS questions of a school's
+// devices, blocks what the school's policy blocks, keeps a record of each attempt, and tells the
+// people who must know.
+//
+// One binary does everything; a first argument says what. This file holds the table of commands and
+// what they have in common: flags, which may stand anywhere, and exit codes, which are 0 when the
+// thing is done, 1 when the answer is no, 2 for wrong use or a file that cannot be read. What a
+// command was asked for goes to standard output, everything else to standard error, and nothing
+// asks questions.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	// Schedules follow the school's own clock, on a machine or in a container without zone files too.
+	_ "time/tzdata"
+
+	"schoolgate/config"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+}
+
+// command is one row of the table of commands.
+type command struct {
+	name     string // "check", "lists status"
+	args     string // its positional arguments, for people: "NAME [TYPE]"
+	min, max int    // how many of them
+	about    string
+	// setup declares the command's flags and returns what runs once they are read.
+	setup func(*flag.FlagSet) action
+}
+
+// action does the work of a command.
+type action func(context.Context, *invocation) error
+
+// invocation is one call of a command.
+type invocation struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(string) string
+	config         string   // --config, or ""
+	args           []string // positional arguments
+}
+
+// commands is the table, in the order of `schoolgate help`.
+func commands() []command {
+	return []command{
+		{"serve", "", 0, 0, "run the resolver", setupServe},
+		{"demo", "", 0, 0, "run it on a made-up school day; needs no network", setupDemo},
+		{"init", "[DIR]", 0, 1, "write a commented schoolgate.yaml to start from", setupInit},
+		{"check", "", 0, 0, "validate the configuration and its lists", setupCheck},
+		{"explain", "NAME [TYPE]", 1, 2, "show each step of the decision about a name", setupExplain},
+		{"lists status", "", 0, 0, "age, size and source of each list", setupListsStatus},
+		{"lists lint", "", 0, 0, "find bad lines and over-broad entries in the lists", setupListsLint},
+		{"breaches list", "", 0, 0, "show the breach record", setupBreachesList},
+		{"breaches export", "", 0, 0, "print the breach record as JSON lines or CSV", setupBreachesExport},
+		{"alert test", "[RECEIVER]", 0, 1, "send a test alert and show how each receiver answered", setupAlertTest},
+		{"alert retry", "ID", 1, 1, "try an alert again that was given up", setupAlertRetry},
+		{"status", "", 0, 0, "show what runs", setupStatus},
+		{"version", "", 0, 0, "show version, commit and Go version", setupVersion},
+	}
+}
+
+// exitError ends the program with its code. A nil err says that everything has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e exitError) Unwrap() error { return e.err }
+
+// errNo is the answer no, already explained on standard output.
+func errNo() error { return exitError{code: 1} }
+
+// wrongUse is a mistake of the caller's.
+func wrongUse(format string, args ...any) error {
+	return exitError{2, fmt.Errorf(format, args...)}
+}
+
+// run is the program without its process: it returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
+	inv := &invocation{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
+	err := dispatch(ctx, inv, args)
+	if err == nil {
+		return 0
+	}
+	exit := exitError{code: 1, err: err}
+	errors.As(err, &exit)
+	if exit.err == nil {
+		return exit.code
+	}
+	var problems config.Errors
+	if errors.As(err, &problems) {
+		for _, p := range problems {
+			fmt.Fprintln(stderr, p)
+		}
+		return exit.code
+	}
+	fmt.Fprintf(stderr, "schoolgate: %v\n", err)
+	return exit.code
+}
+
+// dispatch finds the command among the arguments, reads its flags, and runs it.
+func dispatch(ctx context.Context, inv *invocation, args []string) error {
+	table := commands()
+	flags, words := split(args, booleanFlags(table))
+	help := slices.ContainsFunc(flags, func(f string) bool { return f == "-h" || f == "-help" || f == "--help" })
+	if len(words) > 0 && words[0] == "help" {
+		help, words = true, words[1:]
+	}
+	if len(words) == 0 {
+		switch {
+		case help:
+			overview(inv.stdout, table)
+			return nil
+		case slices.Contains(flags, "--version"), slices.Contains(flags, "-version"):
+			words, flags = []string{"version"}, nil
+		default:
+			overview(inv.stderr, table)
+			return exitError{code: 2}
+		}
+	}
+
+	c, rest, err := find(table, words)
+	if err != nil {
+		return err
+	}
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&inv.config, "config", "", "the configuration `FILE`; without it "+systemConfig+", or what is built in")
+	do := c.setup(fs)
+	if help {
+		describe(inv.stdout, c, fs)
+		return nil
+	}
+	if err := fs.Parse(flags); err != nil {
+		return wrongUse("%s: %w (see `schoolgate help %s`)", c.name, err, c.name)
+	}
+	if len(rest) < c.min || len(rest) > c.max {
+		return wrongUse("usage: %s", usage(c))
+	}
+	inv.args = rest
+	return do(ctx, inv)
+}
+
+// find returns the command that the words begin with, and the words after it.
+func find(table []command, words []string) (command, []string, error) {
+	var below []string // second words of a first word that has some
+	for _, c := range table {
+		first, second, nested := strings.Cut(c.name, " ")
+		switch {
+		case first != words[0]:
+		case !nested:
+			return c, words[1:], nil
+		case len(words) > 1 && words[1] == second:
+			return c, words[2:], nil
+		default:
+			below = append(below, second)
+		}
+	}
+	if below != nil {
+		if len(words) == 1 {
+			return command{}, nil, wrongUse("usage: schoolgate %s %s", words[0], strings.Join(below, "|"))
+		}
+		return command{}, nil, wrongUse("unknown command %q%s", words[0]+" "+words[1], suggest(words[1], below))
+	}
+	var names []string
+	for _, c := range table {
+		first, _, _ := strings.Cut(c.name, " ")
+		names = append(names, first)
+	}
+	return command{}, nil, wrongUse("unknown command %q%s", words[0], suggest(words[0], names))
+}
+
+// split tells flags from words, so that flags may stand anywhere. A flag that is not boolean takes
+// the argument behind it, and nothing behind "--" is a flag.
+func split(args []string, boolean map[string]bool) (flags, words []string) {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			return flags, append(words, args[i+1:]...)
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			words = append(words, arg)
+			continue
+		}
+		flags = append(flags, arg)
+		name := strings.TrimPrefix(arg[1:], "-")
+		if !strings.Contains(name, "=") && !boolean[name] && i+1 < len(args) {
+			i++
+			flags = append(flags, args[i])
+		}
+	}
+	return flags, words
+}
+
+// booleanFlags returns the names of the flags that take no value, of all commands: a name means the
+// same in each of them.
+func booleanFlags(table []command) map[string]bool {
+	boolean := map[string]bool{"h": true, "help": true, "version": true}
+	for _, c := range table {
+		fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+		c.setup(fs)
+		fs.VisitAll(func(f *flag.Flag) {
+			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+				boolean[f.Name] = true
+			}
+		})
+	}
+	return boolean
+}
+
+func overview(w io.Writer, table []command) {
+	fmt.Fprint(w, "schoolgate is a DNS filter for schools.\n\nUsage: schoolgate COMMAND [FLAGS] [ARGUMENTS]\n\n")
+	for _, c := range table {
+		fmt.Fprintf(w, "  %-24s %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
+	}
+	fmt.Fprintf(w, "\nEvery command takes --config FILE; without it, %s if that exists, else\n"+
+		"what is built in. `schoolgate help COMMAND` shows a command's flags.\n", systemConfig)
+}
+
+func describe(w io.Writer, c command, fs *flag.FlagSet) {
+	fmt.Fprintf(w, "Usage: %s\n\n%s\n\nFlags, anywhere on the line:\n", usage(c), strings.ToUpper(c.about[:1])+c.about[1:]+".")
+	fs.VisitAll(func(f *flag.Flag) {
+		value, about := flag.UnquoteUsage(f)
+		if f.DefValue != "" && f.DefValue != "false" {
+			about += " (default " + f.DefValue + ")"
+		}
+		fmt.Fprintf(w, "  %-24s %s\n", strings.TrimSpace("--"+f.Name+" "+value), about)
+	})
+}
+
+func usage(c command) string {
+	return strings.TrimSpace("schoolgate " + c.name + " [FLAGS] " + c.args)
+}
+
+// suggest returns " (did you mean …?)" where one of the names is near to the word.
+func suggest(word string, names []string) string {
+	best := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(word, a), distance(word, b)) })
+	if distance(word, best) > 1+len(word)/3 {
+		return " (see `schoolgate help`)"
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// distance counts the letters to insert, remove or change to turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"schoolgate/cmd/schoolgate/daemon"
+)
+
+func setupStatus(fs *flag.FlagSet) action {
+	asJSON := jsonFlag(fs)
+	return func(ctx context.Context, inv *invocation) error {
+		client, err := running(ctx, inv)
+		if err != nil {
+			return err
+		}
+		s, err := client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(inv.stdout, s)
+		}
+		return printStatus(inv, s)
+	}
+}
+
+// running finds the running schoolgate. Its configuration file may be wrong by now, and the data
+// directory is then where the last accepted one says.
+func running(ctx context.Context, inv *invocation) (*daemon.Client, error) {
+	cfg, err := inv.load()
+	if err == nil {
+		return daemon.Dial(ctx, cfg.DataDir)
+	}
+	dir := daemon.FindDataDir(inv.path(), inv.env("STATE_DIRECTORY"))
+	if dir == "" {
+		return nil, err
+	}
+	client, dialErr := daemon.Dial(ctx, dir)
+	if errors.Is(dialErr, daemon.ErrNotRunning) {
+		return nil, errors.Join(dialErr, err)
+	}
+	return client, dialErr
+}
+
+func printStatus(inv *invocation, s daemon.Status) error {
+	w := inv.stdout
+	state := "healthy"
+	switch {
+	case !s.Ready:
+		state = "NOT READY"
+	case !s.Healthy:
+		state = "NOT HEALTHY"
+	}
+	fmt.Fprintf(w, "%s: schoolgate %s, process %d, since %s\n", state, s.Version, s.PID, s.Started.Format(time.RFC3339))
+	for _, p := range s.Problems {
+		fmt.Fprintf(w, "  ! %s\n", p)
+	}
+	for _, r := range s.Config.Refused {
+		fmt.Fprintf(w, "  refused: %s\n", r)
+	}
+	path := s.Config.Path
+	if path == "" {
+		path = "(built in)"
+	}
+	fmt.Fprintf(w, "local time     %s (%s)\n", s.Time.Format("Mon 2006-01-02 15:04:05 MST"), s.Timezone)
+	fmt.Fprintf(w, "configuration  %s, in force since %s\n", path, s.Config.Since.Format(time.RFC3339))
+	fmt.Fprintf(w, "hash           %s\n", s.Config.Hash)
+	for _, a := range s.Listen.DNS {
+		fmt.Fprintf(w, "DNS            %v\n", a)
+	}
+	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
+	fmt.Fprintf(w, "record         %d rows, newest hash %s\n", s.Chain.Seq, orDash(s.Chain.Hash))
+	fmt.Fprintf(w, "cache          %d answers\n\n", s.Cache)
+
+	if err := table(w, func(line func(string, ...any)) {
+		line("UPSTREAM\tSTATE\tROUND TRIP\tQUESTIONS\tFAILURES")
+		for _, u := range s.Upstreams {
+			state := "answers"
+			switch {
+			case !u.Healthy:
+				state = "DOES NOT ANSWER"
+			case u.Queries == 0:
+				state = "not asked yet"
+			}
+			line("%s\t%s\t%.1f ms\t%d\t%d", u.Server, state, u.RTTMillis, u.Queries, u.Failures)
+		}
+	}); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := printLists(inv, s.Lists); err != nil {
+		return err
+	}
+	for _, n := range s.Notes {
+		fmt.Fprintln(w, n)
+	}
+	fmt.Fprintln(w)
+	return table(w, func(line func(string, ...any)) {
+		line("RECEIVER\tALERTS WAITING\tOLDEST")
+		for _, q := range s.AlertQueue {
+			oldest := "-"
+			if q.Length > 0 {
+				oldest = q.Oldest.In(s.Time.Location()).Format(time.RFC3339)
+			}
+			line("%s\t%d\t%s", q.Receiver, q.Length, oldest)
+		}
+	})
+}

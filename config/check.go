@@ -1,0 +1,251 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"schoolgate/resolver"
+)
+
+// checker looks at what is right by itself and may be wrong together, and fills the Config.
+type checker struct {
+	*report
+	*file
+	machine machine
+	dir     string // where relative paths begin
+	cfg     Config
+}
+
+// check goes on after a problem, so that one run finds all. A value that could not be read is zero
+// and has been reported; nothing more is said of it.
+func (c *checker) check() {
+	c.server()
+	c.listenOn()
+	c.forward()
+	c.answer()
+	c.access()
+	c.contents()
+	c.calendarDays()
+	c.people()
+	c.exceptions()
+	c.alerting()
+}
+
+func (c *checker) server() {
+	c.cfg.Site = c.site.v
+	if !c.site.written() {
+		c.cfg.Site = c.machine.hostname
+	}
+	c.cfg.Policy.Site = c.cfg.Site
+	c.cfg.Timezone = c.timezone.v
+	if c.cfg.Timezone == nil {
+		c.cfg.Timezone = time.UTC
+	}
+	c.cfg.Watch = c.watch.v
+	c.cfg.DataDir = c.path(c.dataDir.v)
+	if info, err := os.Stat(c.cfg.DataDir); err == nil && !info.IsDir() {
+		c.fail(c.dataDir.place, "", "%q is not a directory", c.dataDir.v)
+	}
+	c.cfg.ConsoleURL = c.consoleURL.v
+	if c.store.kind.v == "postgres" {
+		c.fail(c.store.kind.place, "use sqlite", "postgres comes in a later version")
+	}
+	if c.queryLog.v == "full" {
+		c.notYet(c.queryLog.place)
+	}
+	first := map[string]int{}
+	for _, u := range c.users {
+		if line, again := first[u.name.v]; again && u.name.v != "" {
+			c.fail(u.name.place, fmt.Sprintf("first on line %d", line), "the user %q is written twice", u.name.v)
+		}
+		first[u.name.v] = u.line
+	}
+}
+
+// path makes a path of the file absolute.
+func (c *checker) path(p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(c.dir, p)
+}
+
+// regularFile fails what stands at a path and is no regular file. That nothing stands there is for
+// whoever reads it to say.
+func (c *checker) regularFile(p value[string]) {
+	if p.v == "" {
+		return
+	}
+	path := c.path(p.v)
+	info, err := os.Stat(path)
+	if err != nil {
+		return
+	}
+	if err := regular(path, info); err != nil {
+		c.fail(p.place, "", "%q %v", p.v, err)
+	}
+}
+
+// listenOn checks the sockets. Two on one address would fail only when they are opened.
+func (c *checker) listenOn() {
+	taken := map[string]string{}
+	take := func(p place, address string) {
+		a, err := netip.ParseAddrPort(address)
+		if err != nil || a.Port() == 0 {
+			return
+		}
+		if other, again := taken[address]; again {
+			c.fail(p, "", "%s is taken by %s", address, other)
+			return
+		}
+		taken[address] = p.path
+	}
+	for _, a := range c.listen.dns.all {
+		take(a.place, a.v.String())
+		c.cfg.Listen = append(c.cfg.Listen, a.v)
+	}
+	if len(c.listen.dns.all) == 0 && !c.failed(place{path: "listen"}) && c.listen.written() {
+		c.fail(c.listen.dns.place, `write ["127.0.0.1:5300"], or [":53"]`, "there is no address to listen on")
+	}
+	for _, s := range []value[string]{c.listen.console, c.listen.metrics} {
+		address := s.v
+		if strings.HasPrefix(address, ":") {
+			address = "[::]" + address
+		}
+		take(s.place, strings.Replace(address, "localhost:", "127.0.0.1:", 1))
+	}
+	c.cfg.Metrics = c.listen.metrics.v
+	c.regularFile(c.listen.tls.certificate)
+	c.regularFile(c.listen.tls.key)
+}
+
+// forward fills the upstreams and the zones.
+func (c *checker) forward() {
+	c.cfg.Upstreams = resolver.Upstreams{
+		Servers:  c.servers(c.upstreams.servers),
+		Strategy: c.upstreams.strategy.v, Timeout: c.upstreams.timeout.v,
+	}
+	if len(c.upstreams.servers.all) == 0 && !c.failed(c.upstreams.servers.place) {
+		c.systemUpstreams()
+	}
+	first := map[string]int{}
+	for _, z := range c.zones {
+		if len(z.names.all) == 0 && z.names.written() && !c.failed(z.names.place) {
+			c.fail(z.names.place, "", "there is no name")
+		}
+		if len(z.servers.all) == 0 && z.servers.written() && !c.failed(z.servers.place) {
+			c.fail(z.servers.place, "", "there is no server")
+		}
+		for _, n := range z.names.all {
+			if line, again := first[string(n.v)]; again {
+				c.fail(n.place, fmt.Sprintf("first on line %d", line), "%s is in two zones", n.v)
+			}
+			first[string(n.v)] = n.line
+			if publicSuffix(n.v) {
+				c.warn(n.place, "name the school's own domain", "nothing under %s is filtered", n.v)
+			}
+		}
+		servers := c.cfg.Upstreams
+		servers.Servers = c.servers(z.servers)
+		c.cfg.Zones = append(c.cfg.Zones, servers)
+	}
+}
+
+// servers reads upstreams and refuses this resolver itself: it would ask itself for ever.
+func (c *checker) servers(written values[string]) []resolver.Upstream {
+	var servers []resolver.Upstream
+	first := map[string]int{}
+	for _, s := range written.all {
+		u, err := resolver.ParseUpstream(s.v)
+		switch line, again := first[u.String()]; {
+		case err != nil:
+			c.fail(s.place, "", "%v", err)
+		case c.isItself(u.AddrPort()):
+			c.fail(s.place, "schoolgate listens there", "%s is this resolver itself", s.v)
+		case again:
+			c.fail(s.place, fmt.Sprintf("first on line %d", line), "%s is written twice", s.v)
+		default:
+			servers = append(servers, u)
+			first[u.String()] = s.line
+		}
+	}
+	return servers
+}
+
+func (c *checker) isItself(a netip.AddrPort) bool {
+	return slices.ContainsFunc(c.cfg.Listen, func(l netip.AddrPort) bool {
+		everywhere := l.Addr().IsUnspecified() && (l.Addr().Is6() || a.Addr().Is4()) && c.machine.isOwn(a.Addr())
+		return l.Port() == a.Port() && (everywhere || l.Addr() == a.Addr().WithZone(""))
+	})
+}
+
+// systemUpstreams takes the servers of resolv.conf that are not this resolver.
+func (c *checker) systemUpstreams() {
+	for _, a := range c.machine.nameservers() {
+		u, err := resolver.ParseUpstream("udp://" + netip.AddrPortFrom(a, 53).String())
+		if err == nil && !c.isItself(u.AddrPort()) && !slices.Contains(c.cfg.Upstreams.Servers, u) {
+			c.cfg.Upstreams.Servers = append(c.cfg.Upstreams.Servers, u)
+		}
+	}
+	if len(c.cfg.Upstreams.Servers) == 0 {
+		p := c.upstreams.servers.place
+		p.path = "upstreams.servers"
+		c.warn(p, "write one: [\"udp://192.0.2.1\"]", "there is no upstream: %s names none that is not this resolver", c.machine.resolvConf)
+	}
+}
+
+// failed reports whether something at or below p has been reported, so that what follows from it is
+// not reported too.
+func (c *checker) failed(p place) bool {
+	return slices.ContainsFunc(c.errors, func(e Error) bool {
+		rest, ok := strings.CutPrefix(e.Path, p.path)
+		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
+}
+
+// answer fills what schoolgate answers by itself.
+func (c *checker) answer() {
+	c.cfg.CacheEntries = c.cache.entries.v
+	c.cfg.Cache = resolver.CacheTimes{
+		MinTTL: c.cache.minTTL.v, MaxTTL: c.cache.maxTTL.v,
+		ClientTTL: c.cache.clientTTL.v, NegativeTTL: c.cache.negativeTTL.v,
+	}
+	if c.cache.minTTL.v > c.cache.maxTTL.v && !c.failed(place{path: "cache"}) {
+		c.fail(c.cache.minTTL.place, "", "is more than cache.max_ttl, %s", formatDuration(c.cache.maxTTL.v))
+	}
+	b := &c.blocking
+	c.cfg.Blocking = resolver.Blocking{
+		Answer: b.answer.v, TTL: b.ttl.v, PageIPv4: b.page.ipv4.v, PageIPv6: b.page.ipv6.v,
+	}
+	if b.answer.v == "page" && !b.page.ipv4.v.IsValid() && !b.page.ipv6.v.IsValid() && !c.failed(place{path: "blocking.page"}) {
+		c.fail(b.answer.place, "write blocking.page.ipv4 or ipv6", "there is no address of a page")
+	}
+	c.answerRecords()
+}
+
+// answerRecords fills the local records. A name with a CNAME has nothing else (RFC 1034 §3.6.2).
+func (c *checker) answerRecords() {
+	first := map[string]record{}
+	for _, w := range c.records {
+		if w.name.v == "" || w.kind.v == "" || w.value.v == "" {
+			continue
+		}
+		r, err := resolver.ParseRecord(w.name.v, w.kind.v, w.value.v, w.ttl.v)
+		if err != nil {
+			c.fail(w.place, "", "%v", err)
+			continue
+		}
+		if other, again := first[string(r.Name())]; !again {
+			first[string(r.Name())] = w
+		} else if w.kind.v == "CNAME" || other.kind.v == "CNAME" {
+			c.fail(w.place, fmt.Sprintf("the other is on line %d", other.line), "%s has a CNAME and another record", w.name.v)
+		}
+		c.cfg.Records = append(c.cfg.Records, r)
+		c.cfg.Policy.Records = append(c.cfg.Policy.Records, r.Name())
+	}
+}

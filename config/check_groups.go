@@ -1,0 +1,151 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"schoolgate/policy"
+)
+
+func (c *checker) groupNames() []string {
+	names := make([]string, len(c.groups))
+	for i := range c.groups {
+		names[i] = c.groups[i].name.name
+	}
+	return names
+}
+
+// people fills the groups and the zones' groups.
+func (c *checker) people() {
+	names, categories := c.groupNames(), c.categoryNames()
+	if len(names) == 0 && c.defaultGroup.written() && !c.failed(place{path: "groups"}) {
+		c.fail(place{c.line, c.column, "groups"}, "", "there is no group")
+	}
+	var receivers []string
+	for _, r := range c.file.alerts.receivers {
+		receivers = append(receivers, r.name.name)
+	}
+	if c.defaultGroup.v != "" && len(names) > 0 {
+		c.known(values[string]{all: []value[string]{c.defaultGroup}}, "group", names)
+		c.cfg.Policy.DefaultGroup = c.defaultGroup.v
+	}
+	taken := map[string]*group{}
+	for i := range c.groups {
+		w := &c.groups[i]
+		g := policy.Group{
+			Name: w.name.name, Inherit: w.inherit.v,
+			Block: c.known(w.block, "category", categories), Monitor: c.known(w.monitor, "category", categories),
+			OnlySet: w.only.written(),
+			AlertTo: c.alertTo(w, receivers), AlertToSet: w.alertTo.written(),
+			Shared: w.shared.v, SharedSet: w.shared.written(),
+		}
+		for _, n := range w.only.all {
+			g.Only = append(g.Only, n.v)
+			if publicSuffix(n.v) {
+				c.warn(n.place, "name the site", "every name under %s is allowed", n.v)
+			}
+		}
+		c.addClients(w, &g, taken)
+		c.parent(w, names)
+		c.bothWays(w)
+		c.changes(w, categories)
+		c.laxDefault(w)
+		c.cfg.Policy.Groups = append(c.cfg.Policy.Groups, g)
+	}
+	for i := range c.zones {
+		z := policy.Zone{Groups: c.known(c.zones[i].groups, "group", names)}
+		for _, n := range c.zones[i].names.all {
+			z.Names = append(z.Names, n.v)
+		}
+		c.cfg.Policy.Zones = append(c.cfg.Policy.Zones, z)
+	}
+}
+
+// addClients fills the ranges of a group, each once. taken has those of all groups so far.
+func (c *checker) addClients(w *group, g *policy.Group, taken map[string]*group) {
+	for _, cl := range w.clients.all {
+		key := cl.v.String()
+		other, again := taken[key]
+		switch {
+		case again && other != w:
+			c.fail(cl.place, fmt.Sprintf("the other is on line %d", other.line), "%s is a client of %s too", key, other.name.name)
+		case again:
+		case cl.v.Prefix.IsValid():
+			c.tight(cl.place, cl.v.prefix)
+			g.Clients = append(g.Clients, cl.v.Prefix)
+		default:
+			c.notYet(cl.place)
+		}
+		taken[key] = w
+	}
+}
+
+// parent checks whom a group inherits from. A cycle is reported once, at its first group.
+func (c *checker) parent(w *group, names []string) {
+	if w.inherit.v == "" {
+		return
+	}
+	if !slices.Contains(names, w.inherit.v) {
+		c.known(values[string]{all: []value[string]{w.inherit}}, "group", names)
+		return
+	}
+	line := c.ancestry(w)
+	if last := line[len(line)-1]; last.inherit.v != w.name.name {
+		return // ends, or runs into a cycle of others
+	}
+	chain := make([]string, 0, len(line)+1)
+	for _, a := range line {
+		if a.line < w.line || a.line == w.line && a.column < w.column {
+			return // reported there
+		}
+		chain = append(chain, a.name.name)
+	}
+	c.fail(w.inherit.place, strings.Join(append(chain, w.name.name), " -> "), "%s inherits from itself", w.name.name)
+}
+
+// bothWays warns of a category that a group says two things of.
+func (c *checker) bothWays(w *group) {
+	blocked := c.blocked(w)
+	for _, m := range w.monitor.all {
+		if blocked[m.v] {
+			c.warn(m.place, "remove it from one of the two", "%s is blocked and monitored: it is blocked", m.v)
+		}
+	}
+}
+
+// changes checks a group's schedule. Nothing acts upon it yet.
+func (c *checker) changes(w *group, categories []string) {
+	var periods []string
+	for _, p := range c.calendar.periods {
+		periods = append(periods, p.name.name)
+	}
+	for i := range w.schedule {
+		s := &w.schedule[i]
+		if s.during.v != "" {
+			c.known(values[string]{all: []value[string]{s.during}}, "period", periods)
+		}
+		if !s.block.written() && !s.unblock.written() && !c.failed(s.place) {
+			c.fail(s.place, "write block or unblock", "changes nothing")
+		}
+		c.known(s.block, "category", categories)
+		c.known(s.unblock, "category", categories)
+		for _, u := range s.unblock.all {
+			if slices.ContainsFunc(c.cfg.Policy.Categories, func(p policy.Category) bool { return p.Name == u.v && p.Locked }) {
+				c.warn(u.place, "remove it", "%s is locked: nothing unblocks it", u.v)
+			}
+		}
+	}
+}
+
+// alertTo returns the receivers that a group's alerts go to instead, as far as they exist.
+func (c *checker) alertTo(w *group, receivers []string) []string {
+	if !w.alertTo.written() {
+		return nil
+	}
+	to := c.webhooks(c.known(w.alertTo, "receiver", receivers))
+	if len(to) == 0 && !c.failed(w.alertTo.place) {
+		c.fail(w.alertTo.place, "name a webhook", "no receiver is told of this group's breaches")
+	}
+	return to
+}

@@ -1,0 +1,60 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"schoolgate/blocklist"
+	"schoolgate/policy"
+	"schoolgate/policy/alert"
+	"schoolgate/resolver"
+)
+
+// Config is a whole configuration, checked, in the terms of the packages that it is for.
+type Config struct {
+	// Path is the file's absolute path, "" for the built-in default.
+	Path string
+	// Hash is the SHA-256 of the file's bytes, lower-case hexadecimal.
+	Hash string
+
+	Site     string
+	Timezone *time.Location
+	Watch    bool
+	// DataDir is absolute.
+	DataDir string
+
+	Listen     []netip.AddrPort // DNS over UDP and TCP
+	Metrics    string           // host:port, "" for none
+	ConsoleURL string
+
+	CacheEntries int
+	Upstreams    resolver.Upstreams
+	Zones        []resolver.Upstreams // the servers of Policy.Zones, in the same order
+	Records      []resolver.Record
+	Cache        resolver.CacheTimes
+	Blocking     resolver.Blocking
+
+	Policy policy.Spec
+	// Lists are the lists of Policy.Categories, in the order of the file, builtin:iwf and
+	// builtin:ctiru included.
+	Lists []blocklist.Spec
+
+	Quiet  time.Duration
+	Alerts alert.Config
+
+	// NotEnforced has the paths of the keys that ask for something which this version does not do:
+	// "groups.year7.schedule". They are checked like all others.
+	NotEnforced []string
+	// Warnings are problems that do not keep the configuration from being used, in the order of their
+	// lines.
+	Warnings Errors
+}
+
+// Format prints what a configuration is called, whatever the verb: Alerts holds secrets.
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "configuration %q with hash %s", c.Path, c.Hash)
+}
+
+// MarshalText keeps the secrets out of JSON and the like.
+func (c Config) MarshalText() ([]byte, error) { return fmt.Append(nil, c), nil }

@@ -1,0 +1,154 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Error is one problem of a configuration, at the place where it stands.
+type Error struct {
+	File    string `json:"file"`   // as it was given on the command line
+	Line    int    `json:"line"`   // from 1
+	Column  int    `json:"column"` // from 1, in characters
+	Path    string `json:"path"`   // of the key: "groups.year7.block[2]"; "" for the whole file
+	Problem string `json:"problem"`
+	Hint    string `json:"hint"` // what to do, or ""
+}
+
+// Error returns "file:line:column: path: problem (hint)", without what is empty.
+func (e Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d:%d: ", e.File, e.Line, e.Column)
+	if e.Path != "" {
+		b.WriteString(e.Path + ": ")
+	}
+	b.WriteString(e.Problem)
+	if e.Hint != "" {
+		b.WriteString(" (" + e.Hint + ")")
+	}
+	return b.String()
+}
+
+// Errors are the problems of one file in the order of their lines.
+type Errors []Error
+
+// Error returns the problems, one a line.
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (es Errors) sort() {
+	slices.SortStableFunc(es, func(a, b Error) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// place is where a value stands in the file. That of a default has line 0.
+type place struct {
+	line, column int
+	path         string
+}
+
+func (p place) written() bool { return p.line > 0 }
+
+// report gathers what is wrong with a file, what to warn of, and what is not acted upon yet.
+type report struct {
+	file     string
+	errors   Errors
+	warnings Errors
+	later    []place
+}
+
+func (r *report) fail(p place, hint, format string, args ...any) {
+	r.errors = append(r.errors, r.problem(p, hint, format, args...))
+}
+
+func (r *report) warn(p place, hint, format string, args ...any) {
+	r.warnings = append(r.warnings, r.problem(p, hint, format, args...))
+}
+
+func (r *report) problem(p place, hint, format string, args ...any) Error {
+	return Error{
+		File: r.file, Line: max(p.line, 1), Column: max(p.column, 1), Path: p.path,
+		Problem: fmt.Sprintf(format, args...), Hint: hint,
+	}
+}
+
+// notYet notes a key that asks for something which this version does not do.
+func (r *report) notYet(p place) {
+	if !slices.Contains(r.later, p) {
+		r.later = append(r.later, p)
+	}
+}
+
+// laterPaths are the paths of those keys in the order of the file.
+func (r *report) laterPaths() []string {
+	slices.SortStableFunc(r.later, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
+	})
+	var paths []string
+	for _, p := range r.later {
+		paths = append(paths, p.path)
+	}
+	return paths
+}
+
+// failure is an error of a value, with a hint. The readers of scalars return it.
+type failure struct{ what, hint string }
+
+func (f failure) Error() string {
+	if f.hint == "" {
+		return f.what
+	}
+	return f.what + " (" + f.hint + ")"
+}
+
+func wrong(hint, format string, args ...any) error {
+	return failure{fmt.Sprintf(format, args...), hint}
+}
+
+// nearest returns a hint that names the known word which is most like word.
+func nearest(word string, known []string) string {
+	if len(known) == 0 {
+		return "none is written"
+	}
+	// By the share of letters that differ, or short words would be near to everything.
+	share := func(s string) float64 { return float64(distance(word, s)) / float64(max(len(word), len(s))) }
+	best := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(share(a), share(b)) })
+	return fmt.Sprintf("the nearest is %q", best)
+}
+
+// distance is the number of letters to insert, drop, replace or swap with the next one that turns
+// a into b, whatever their case.
+func distance(a, b string) int {
+	s, t := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
+	// A key longer than this is like none; the table stays small whatever the file holds.
+	const longest = 64
+	s, t = s[:min(len(s), longest)], t[:min(len(t), longest)]
+	rows := make([][]int, len(s)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(t)+1)
+		rows[i][0] = i
+		for j := 1; j <= len(t); j++ {
+			if i == 0 {
+				rows[i][j] = j
+				continue
+			}
+			replaced := rows[i-1][j-1]
+			if s[i-1] != t[j-1] {
+				replaced++
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, replaced)
+			if i > 1 && j > 1 && s[i-1] == t[j-2] && s[i-2] == t[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(s)][len(t)]
+}

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// file is a configuration as it is written. Its methods fields, and those of its sections, are the
+// one list of all keys.
+type file struct {
+	place
+	version      value[int]
+	site         value[string]
+	timezone     value[*time.Location]
+	watch        value[bool]
+	listen       listen
+	consoleURL   value[string]
+	dataDir      value[string]
+	access       access
+	upstreams    upstreams
+	zones        []zone
+	records      []record
+	cache        cache
+	blocking     blocking
+	categories   []category
+	calendar     calendar
+	groups       []group
+	defaultGroup value[string]
+	rules        []rule
+	store        store
+	queryLog     value[string]
+	retention    retention
+	alerts       alerts
+	users        []user
+}
+
+func (f *file) fields() []field {
+	return []field{
+		{
+			key: "version", kind: one(&f.version, formatVersion()), need: true,
+			doc: "The version of this file's format",
+		},
+		{
+			key: "site", kind: one(&f.site, text()),
+			doc: "The name of the school or building, on every record and alert of this resolver. The host's name where it is not written",
+		},
+		{
+			key: "timezone", kind: one(&f.timezone, timeZone()), def: "Europe/London",
+			doc: "The zone in which dates and times of the day are meant",
+		},
+		{
+			key: "watch", kind: one(&f.watch, boolean()), def: "false",
+			doc: "Reload when this file changes, once it has rested for two seconds",
+		},
+		{key: "listen", kind: mapping(&f.listen), def: "{}", doc: "The sockets that schoolgate opens"},
+		{
+			key: "console_url", kind: one(&f.consoleURL, blank(baseURL())), def: `""`,
+			doc: "What links in alerts begin with",
+		},
+		{
+			key: "data_dir", kind: one(&f.dataDir, filePath()), def: "./data",
+			doc: "The directory for records, copies of lists and the control socket",
+		},
+		{key: "access", kind: mapping(&f.access), def: "{}", doc: "Who may ask"},
+		{
+			key: "upstreams", kind: mapping(&f.upstreams), def: "{}",
+			doc: "The resolvers that questions are forwarded to",
+		},
+		{
+			key: "zones", kind: sections(&f.zones),
+			doc: "Names that are forwarded to the school's own servers, and not filtered",
+		},
+		{key: "records", kind: sections(&f.records), doc: "Records that schoolgate answers itself, unfiltered"},
+		{key: "cache", kind: mapping(&f.cache), def: "{}", doc: "How long answers are kept"},
+		{key: "blocking", kind: mapping(&f.blocking), def: "{}", doc: "How a blocked question is answered"},
+		{
+			key: "categories", kind: named(&f.categories),
+			doc: "Kinds of content with their lists, at most 61 beside `iwf` and `ctiru`, which always exist and are always locked, confidential and critical. The order decides between equally severe ones",
+		},
+		{key: "calendar", kind: mapping(&f.calendar), later: true, doc: "Terms, holidays and times of the day for schedules"},
+		{key: "groups", kind: named(&f.groups), need: true, doc: "Sets of clients, each under one policy"},
+		{
+			key: "default_group", kind: one(&f.defaultGroup, reference("group")), need: true,
+			doc: "The group of a client that no other group names; make it the strictest",
+		},
+		{key: "rules", kind: sections(&f.rules), doc: "Exceptions that last, each with its reason"},
+		{key: "store", kind: mapping(&f.store), def: "{}", doc: "Where records are kept"},
+		{
+			key: "query_log", kind: one(&f.queryLog, enum("none", "counts", "full")), def: "counts",
+			doc: "What is kept of queries that are no breach. `full` names the client of every query; a later version does that",
+		},
+		{
+			key: "retention", kind: mapping(&f.retention), def: "{}", later: true,
+			doc: "How long records are kept. An incident's breaches live as long as it",
+		},
+		{key: "alerts", kind: mapping(&f.alerts), def: "{}", doc: "Who is told of what"},
+		{
+			key: "users", kind: sections(&f.users), later: true,
+			doc: "The first users of the console, which keeps its own from then on",
+		},
+	}
+}
+
+func formatVersion() scalar[int] {
+	version := integer(1, 1)
+	version.parse = func(s string) (int, error) {
+		if s != "1" {
+			return 0, wrong("write 1", "%s is not known", s)
+		}
+		return 1, nil
+	}
+	return version
+}
+
+type listen struct {
+	place
+	dns           values[netip.AddrPort]
+	dot, doh, doq values[netip.AddrPort]
+	console       value[string]
+	metrics       value[string]
+	tls           tlsFiles
+}
+
+func (l *listen) fields() []field {
+	return []field{
+		{
+			key: "dns", kind: many(&l.dns, address()), def: `["127.0.0.1:5300"]`,
+			doc: "DNS over UDP and TCP. `:53` is every address of the machine",
+		},
+		{key: "dot", kind: many(&l.dot, address()), def: "[]", later: true, doc: "DNS over TLS (RFC 7858)"},
+		{key: "doh", kind: many(&l.doh, address()), def: "[]", later: true, doc: "DNS over HTTPS (RFC 8484), path `/dns-query`"},
+		{key: "doq", kind: many(&l.doq, address()), def: "[]", later: true, doc: "DNS over QUIC (RFC 9250)"},
+		{
+			key: "console", kind: one(&l.console, blank(hostPort())), def: `"127.0.0.1:8053"`, later: true,
+			doc: "The web console and `/api/v1`; empty for none",
+		},
+		{
+			key: "metrics", kind: one(&l.metrics, blank(hostPort())), def: `"127.0.0.1:9053"`,
+			doc: "`/metrics`, `/healthz`, `/readyz` and `/-/reload`; empty for none",
+		},
+		{
+			key: "tls", kind: mapping(&l.tls), def: "{}", later: true,
+			doc: "For `dot`, `doh`, `doq`, and for the console off loopback",
+		},
+	}
+}
+
+type tlsFiles struct {
+	place
+	certificate, key value[string]
+}
+
+func (t *tlsFiles) fields() []field {
+	return []field{
+		{key: "certificate", kind: one(&t.certificate, blank(filePath())), def: `""`, doc: "PEM file with the certificate and those between it and the root"},
+		{key: "key", kind: one(&t.key, blank(filePath())), def: `""`, doc: "PEM file with its private key"},
+	}
+}
+
+type store struct {
+	place
+	kind    value[string]
+	dsnFile value[string]
+}
+
+func (s *store) fields() []field {
+	return []field{
+		{key: "type", kind: one(&s.kind, enum("sqlite", "postgres")), def: "sqlite", doc: "`sqlite`, a file in `data_dir`; `postgres` comes in a later version"},
+		{key: "dsn_file", kind: one(&s.dsnFile, filePath()), later: true, doc: "File with the connection string, for `postgres`"},
+	}
+}
+
+type retention struct {
+	place
+	breaches, incidents, audit, queries value[time.Duration]
+}
+
+func (r *retention) fields() []field {
+	return []field{
+		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Breaches that no kept incident needs"},
+		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "Incidents with their notes and breaches"},
+		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", doc: "The record of changes"},
+		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The query log, where it is `full`"},
+	}
+}
+
+type user struct {
+	place
+	name         value[string]
+	role         value[string]
+	passwordHash value[string]
+}
+
+func (u *user) fields() []field {
+	return []field{
+		{key: "name", kind: one(&u.name, text()), need: true, doc: "What the user signs in with"},
+		{key: "role", kind: one(&u.role, enum("admin", "safeguarding", "viewer")), need: true, doc: "`admin` changes, `safeguarding` works with incidents, `viewer` looks"},
+		{key: "password_hash_file", kind: one(&u.passwordHash, filePath()), need: true, doc: "File with the hash of the password in PHC form"},
+	}
+}

@@ -1,0 +1,152 @@
+package config
+
+import (
+	"net"
+	"regexp"
+	"strings"
+
+	"schoolgate/blocklist"
+	"schoolgate/policy"
+)
+
+type group struct {
+	name
+	clients       values[client]
+	block         values[string]
+	monitor       values[string]
+	only          values[blocklist.Name]
+	inherit       value[string]
+	safeSearch    safeSearch
+	schedule      []change
+	shared        value[bool]
+	trustIdentity value[bool]
+	alertTo       values[string]
+}
+
+func (g *group) fields() []field {
+	return []field{
+		{
+			key: "clients", kind: many(&g.clients, clientKind()),
+			doc: "Addresses and ranges; the longest range that holds an address decides. `mac:00:11:22:33:44:55` and `name:y7-ipad-*` come in a later version",
+		},
+		{key: "block", kind: many(&g.block, reference("category")), doc: "Categories that are blocked, beside those of the parent"},
+		{key: "monitor", kind: many(&g.monitor, reference("category")), doc: "Categories that resolve and are recorded as a breach"},
+		{key: "only", kind: many(&g.only, domain()), doc: "Nothing but these names and what is below them"},
+		{
+			key: "inherit", kind: one(&g.inherit, reference("group")),
+			doc: "The parent, of which the group takes all but its clients: `block`, `monitor` and `schedule` add, other keys replace",
+		},
+		{key: "safe_search", kind: mapping(&g.safeSearch), later: true, doc: "Search engines and YouTube in their safe form"},
+		{key: "schedule", kind: sections(&g.schedule), later: true, doc: "What a period blocks or unblocks"},
+		{
+			key: "shared", kind: one(&g.shared, boolean()),
+			doc: "Many people behind one address: alerts say \"person unknown\", incidents go by name. False where it is neither written nor inherited",
+		},
+		{
+			key: "trust_identity", kind: one(&g.trustIdentity, boolean()), later: true,
+			doc: "Let a device into this group by its MAC or name even where the group of its address blocks more",
+		},
+		{
+			key: "alert_to", kind: many(&g.alertTo, reference("receiver")),
+			doc: "Replaces the receivers of every breach route that matches",
+		},
+	}
+}
+
+// client is how a group names its clients: exactly one of the fields is set.
+type client struct {
+	prefix
+	mac  string
+	name string
+}
+
+var clientName = regexp.MustCompile(`^[A-Za-z0-9*?_.-]+$`)
+
+func clientKind() scalar[client] {
+	return scalar[client]{
+		words: "address, range, mac:MAC or name:PATTERN", schema: object{"type": "string", "minLength": 1},
+		parse: func(s string) (client, error) {
+			if text, ok := strings.CutPrefix(s, "mac:"); ok {
+				mac, err := net.ParseMAC(text)
+				if err != nil || len(mac) != 6 {
+					return client{}, wrong("write mac:00:11:22:33:44:55", "%q is not a MAC address", text)
+				}
+				return client{mac: mac.String()}, nil
+			}
+			if text, ok := strings.CutPrefix(s, "name:"); ok {
+				if !clientName.MatchString(text) {
+					return client{}, wrong("letters, digits, - . _, and * and ? for any", "%q is not a pattern for device names", text)
+				}
+				return client{name: strings.ToLower(text)}, nil
+			}
+			p, err := parsePrefix(s)
+			return client{prefix: p}, err
+		},
+	}
+}
+
+func (c client) String() string {
+	switch {
+	case c.mac != "":
+		return "mac:" + c.mac
+	case c.name != "":
+		return "name:" + c.name
+	}
+	return c.Prefix.String()
+}
+
+type safeSearch struct {
+	place
+	search  value[bool]
+	youtube value[string]
+}
+
+func (s *safeSearch) fields() []field {
+	return []field{
+		{key: "search", kind: one(&s.search, boolean()), def: "false", doc: "Search engines"},
+		{key: "youtube", kind: one(&s.youtube, enum("off", "moderate", "strict")), def: "off", doc: "YouTube's restricted mode"},
+	}
+}
+
+// change is what a period changes for a group.
+type change struct {
+	place
+	during  value[string]
+	block   values[string]
+	unblock values[string]
+}
+
+func (c *change) fields() []field {
+	return []field{
+		{key: "during", kind: one(&c.during, reference("period")), need: true, doc: "The period, of `calendar.periods`"},
+		{key: "block", kind: many(&c.block, reference("category")), doc: "Categories that are blocked then; wins over `unblock`"},
+		{key: "unblock", kind: many(&c.unblock, reference("category")), doc: "Categories that are not blocked then"},
+	}
+}
+
+type rule struct {
+	place
+	allow, block values[blocklist.Name]
+	groups       values[string]
+	reason       value[string]
+	by           value[string]
+	added        value[moment]
+	expires      value[moment]
+	severity     value[policy.Severity]
+}
+
+func (r *rule) fields() []field {
+	return []field{
+		{key: "allow", kind: many(&r.allow, domain()), doc: "Names that pass, with everything below them, unless a locked category holds them"},
+		{key: "block", kind: many(&r.block, domain()), doc: "Names that are blocked, with everything below them"},
+		{key: "groups", kind: many(&r.groups, reference("group")), def: "[]", doc: "For whom, with the groups that inherit from them. Empty: everybody"},
+		{key: "reason", kind: one(&r.reason, text()), need: true, doc: "Why; for whoever asks later"},
+		{key: "by", kind: one(&r.by, text()), doc: "Who decided it"},
+		{key: "added", kind: one(&r.added, dateOrTime()), doc: "When"},
+		{key: "expires", kind: one(&r.expires, dateOrTime()), doc: "When it ends: a time, or the last day"},
+		{
+			key: "severity", kind: one(&r.severity, severity("critical", "high", "medium", "low", "none")), def: "low",
+			doc: "How grave a breach of a `block` rule is",
+		},
+	}
+}

@@ -1,0 +1,187 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"schoolgate/blocklist"
+)
+
+type access struct {
+	place
+	allow             values[allowed]
+	rateLimit         rateLimit
+	trustedForwarders values[prefix]
+}
+
+// allowed is a word of access.allow, or a prefix.
+type allowed struct {
+	word string // "loopback", "private", "any" or ""
+	prefix
+}
+
+func allowedClient() scalar[allowed] {
+	return scalar[allowed]{
+		words: "loopback | private | any | range", schema: object{"type": "string", "minLength": 1},
+		parse: func(s string) (allowed, error) {
+			switch s {
+			case "loopback", "private", "any":
+				return allowed{word: s}, nil
+			}
+			p, err := parsePrefix(s)
+			if err != nil {
+				return allowed{}, wrong("loopback, private, any or a range like 10.20.0.0/16", "%q is not known", s)
+			}
+			return allowed{prefix: p}, nil
+		},
+	}
+}
+
+func (a *access) fields() []field {
+	return []field{
+		{
+			key: "allow", kind: many(&a.allow, allowedClient()), def: "[loopback, private]",
+			doc: "Who may ask; others are REFUSED. `private` is RFC 1918, 100.64.0.0/10, link-local and unique local addresses, and the networks that this machine is on",
+		},
+		{
+			key: "rate_limit", kind: mapping(&a.rateLimit), def: "{}",
+			doc: "How much one address (IPv6: one /64) may ask. Over it TC on UDP and REFUSED on TCP. A later version enforces it",
+		},
+		{
+			key: "trusted_forwarders", kind: many(&a.trustedForwarders, addressRange()), def: "[]", later: true,
+			doc: "Whose EDNS client subnet and MAC options are believed",
+		},
+	}
+}
+
+type rateLimit struct {
+	place
+	perSecond, burst value[int]
+}
+
+func (l *rateLimit) fields() []field {
+	return []field{
+		{key: "queries_per_second", kind: one(&l.perSecond, integer(0, 1_000_000)), def: "500", doc: "0 is off"},
+		{key: "burst", kind: one(&l.burst, integer(1, 1_000_000)), def: "1000", doc: "How many at once"},
+	}
+}
+
+type upstreams struct {
+	place
+	servers   values[string]
+	bootstrap values[string]
+	strategy  value[string]
+	timeout   value[time.Duration]
+}
+
+func (u *upstreams) fields() []field {
+	return []field{
+		{
+			key: "servers", kind: many(&u.servers, text()),
+			doc: "`udp://` or `tcp://` with an address; `tls://ip:port#name`, `https://host/dns-query` and `quic://` come in a later version. Those of `/etc/resolv.conf` where none is written, without this resolver itself",
+		},
+		{
+			key: "bootstrap", kind: many(&u.bootstrap, text()), def: "[]", later: true,
+			doc: "Plain addresses that resolve the host names above",
+		},
+		{
+			key: "strategy", kind: one(&u.strategy, enum("fastest", "ordered", "random")), def: "fastest",
+			doc: "Which one is asked first",
+		},
+		{
+			key: "timeout", kind: one(&u.timeout, duration(10*time.Millisecond, time.Minute)), def: "2s",
+			doc: "How long one try at one server may take",
+		},
+	}
+}
+
+type zone struct {
+	place
+	names   values[blocklist.Name]
+	servers values[string]
+	groups  values[string]
+}
+
+func (z *zone) fields() []field {
+	return []field{
+		{key: "names", kind: many(&z.names, domain()), need: true, doc: "The names, each with everything below it"},
+		{key: "servers", kind: many(&z.servers, text()), need: true, doc: "As in `upstreams.servers`"},
+		{key: "groups", kind: many(&z.groups, reference("group")), def: "[]", doc: "Who may ask; for others the zone does not exist. Empty: all"},
+	}
+}
+
+type record struct {
+	place
+	name  value[string]
+	kind  value[string]
+	value value[string]
+	ttl   value[time.Duration]
+}
+
+func (r *record) fields() []field {
+	return []field{
+		{key: "name", kind: one(&r.name, text()), need: true, doc: "The name that has the record"},
+		{key: "type", kind: one(&r.kind, enum("A", "AAAA", "CNAME", "PTR", "TXT", "SRV", "MX")), need: true, doc: "The type"},
+		{key: "value", kind: one(&r.value, text()), need: true, doc: "The data, as in a zone file (RFC 1035), names taken as absolute"},
+		{key: "ttl", kind: one(&r.ttl, duration(0, 30*day)), def: "5m", doc: "How long clients may keep it"},
+	}
+}
+
+type cache struct {
+	place
+	entries                       value[int]
+	minTTL, maxTTL                value[time.Duration]
+	clientTTL, negativeTTL, stale value[time.Duration]
+	prefetch                      value[bool]
+}
+
+func (c *cache) fields() []field {
+	const most = 30 * day
+	return []field{
+		{key: "entries", kind: one(&c.entries, integer(0, 100_000_000)), def: "200000", doc: "How many answers are kept; 0 turns the cache off. Changes at the next start"},
+		{key: "min_ttl", kind: one(&c.minTTL, duration(0, most)), def: "0s", doc: "The least that an answer is kept"},
+		{key: "max_ttl", kind: one(&c.maxTTL, duration(0, most)), def: "1d", doc: "The most that an answer is kept"},
+		{key: "client_ttl", kind: one(&c.clientTTL, duration(time.Second, most)), def: "5m", doc: "The most that a client is given; it is never given more than until its policy changes"},
+		{key: "negative_ttl", kind: one(&c.negativeTTL, duration(0, most)), def: "5m", doc: "The most that NXDOMAIN and NODATA are kept"},
+		{key: "serve_stale", kind: one(&c.stale, duration(0, most)), def: "1d", later: true, doc: "How long an answer that has run out serves while no upstream answers (RFC 8767)"},
+		{key: "prefetch", kind: one(&c.prefetch, boolean()), def: "true", later: true, doc: "Ask anew for popular names before they run out"},
+	}
+}
+
+type blocking struct {
+	place
+	answer       value[string]
+	ttl          value[time.Duration]
+	page         page
+	stripECH     value[bool]
+	rebind       value[bool]
+	rebindExempt values[blocklist.Name]
+}
+
+func (b *blocking) fields() []field {
+	return []field{
+		{
+			key: "answer", kind: one(&b.answer, enum("nxdomain", "nodata", "zero", "refused", "page")), def: "nxdomain",
+			doc: "`zero` is 0.0.0.0 and ::, `page` the addresses of `page`",
+		},
+		{key: "ttl", kind: one(&b.ttl, duration(0, day)), def: "30s", doc: "How long clients may keep a blocked answer"},
+		{key: "page", kind: mapping(&b.page), def: "{}", doc: "The block page. Browsers show it for plain HTTP only"},
+		{key: "strip_ech", kind: one(&b.stripECH, boolean()), def: "true", later: true, doc: "Take the keys of Encrypted Client Hello out of answers"},
+		{key: "rebind_protection", kind: one(&b.rebind, boolean()), def: "true", later: true, doc: "Refuse private addresses for public names; zones, records and allowed names are exempt"},
+		{key: "rebind_exempt", kind: many(&b.rebindExempt, domain()), def: "[]", later: true, doc: "Names that may have private addresses"},
+	}
+}
+
+type page struct {
+	place
+	ipv4, ipv6 value[netip.Addr]
+	contact    value[string]
+}
+
+func (p *page) fields() []field {
+	return []field{
+		{key: "ipv4", kind: one(&p.ipv4, blank(addr("IPv4"))), def: `""`, doc: "Its IPv4 address"},
+		{key: "ipv6", kind: one(&p.ipv6, blank(addr("IPv6"))), def: `""`, doc: "Its IPv6 address"},
+		{key: "contact", kind: one(&p.contact, blank(text())), def: `"mailto:it@school.example"`, later: true, doc: "Whom to ask about a block"},
+	}
+}

@@ -1,0 +1,79 @@
+package policy
+
+import (
+	"math/bits"
+	"slices"
+
+	"schoolgate/blocklist"
+)
+
+// The category of a breach that no category decided.
+const (
+	categoryRule = "rule"
+	categoryOnly = "only"
+)
+
+// Attribution says in words what an event's verdict means and which list and entry it rests on. It
+// walks the lists again, so it is for the record and for people, not for the data path.
+func (p *Policy) Attribution(e Event) Attribution {
+	v := e.Verdict
+	g := &p.groups[v.Group]
+	a := Attribution{
+		Group: g.Name, Severity: v.Severity, Via: v.Via, Shared: g.Shared,
+		AlertTo: g.AlertTo, AlertToSet: g.AlertToSet, Action: "block",
+	}
+	if v.Action == Monitor {
+		a.Action = "monitor"
+	}
+	a.Confidential = v.Categories&p.confidential != 0
+	for mask := uint64(v.Categories); mask != 0; mask &= mask - 1 {
+		a.Categories = append(a.Categories, p.spec.Categories[bits.TrailingZeros64(mask)].Name)
+	}
+	a.Category, a.Title = p.categoryName(v.Category)
+	if a.Categories == nil {
+		a.Categories = []string{a.Category}
+	}
+	name := e.Name
+	if e.Target != "" {
+		name = e.Target
+	}
+	switch {
+	case v.Category == CategoryRule:
+		a.List = "rules"
+		if i := slices.IndexFunc(p.spec.Rules[v.Rule].Names, func(n blocklist.Name) bool { return n.Covers(name) }); i >= 0 {
+			a.Entry = p.spec.Rules[v.Rule].Names[i].String()
+		}
+	case v.Category < 0:
+	case e.Address.IsValid():
+		a.List, a.Entry, _ = p.set.AttributeAddr(e.Address, blocklist.Category(v.Category))
+	default:
+		var entry blocklist.Name
+		a.List, entry, _ = p.set.Attribute(name, blocklist.Category(v.Category))
+		a.Entry = entry.String()
+	}
+	if a.Confidential {
+		a.Entry = ""
+	}
+	return a
+}
+
+// categoryName returns a verdict's category as the record and as people know it.
+func (p *Policy) categoryName(category int16) (name, title string) {
+	switch category {
+	case CategoryNone:
+		return "", ""
+	case CategoryRule:
+		return categoryRule, "Blocked by a rule of the school"
+	case CategoryOnly:
+		return categoryOnly, "Outside the allowed sites"
+	}
+	c := p.spec.Categories[category]
+	return c.Name, c.Title
+}
+
+// CategoryName returns the category of a verdict as metrics and records have it: "" where nothing
+// matched.
+func (p *Policy) CategoryName(category int16) string {
+	name, _ := p.categoryName(category)
+	return name
+}

@@ -1,0 +1,75 @@
+// Package breach is the record: what was tried against the policy, by which device, gathered into
+// incidents, with the alerts that are due. It is what a school shows when it is asked, so it is
+// durable, and nobody can change it unseen.
+//
+// # What is recorded
+//
+// A query that is blocked or monitored in a category with a severity is a breach. It is appended when
+// it is first seen within its incident. When the same client asks for the same name in the same
+// category again, that is a repeat: repeats are gathered and appended as one row at the end of the
+// minute, and readers fold them into the breach's count and last.
+//
+// An incident gathers the breaches of one client in one category. Where many people share an address
+// (policy.Attribution.Shared) it is by name as well. It is open while breaches come, rests after an
+// hour without one, and a later breach opens another. Alerts leave when it opens and then at each end
+// of the quiet time in which more came; they are stored in the outbox in the transaction that stores
+// the breach, so neither exists without the other.
+//
+// # Durability
+//
+// Record puts an event into a queue in memory and returns. One writer, Run, takes all that waits about
+// 20 ms after the first, and stores it in one transaction: breaches, repeats not yet appended,
+// incidents, alerts and the head of the chain. SQLite in WAL mode with synchronous=FULL has it on disk
+// when the transaction ends. So what Record took is safe against kill -9 and power cut within 100 ms,
+// as long as the disk keeps up.
+//
+// When the database fails (disk full, read-only, corrupt, locked) the DNS path does not notice:
+// events wait in the queue, merged by client, name and category, and the writer opens the database
+// again with growing pauses. Only when the queue is full is anything lost, and that is counted in
+// schoolgate_records_dropped_total, said by Problems, logged and alerted.
+//
+// # What is bounded
+//
+// The queue holds 100,000 different events. The writer knows the 100,000 breaches last asked for; an
+// older one that comes again is appended again, to the same incident. At most 100,000 incidents are
+// open; above that those longest without a breach rest early. A shared client has at most 100 open
+// incidents by name in one category; further names go into one incident together. An alert names the
+// 50 names most asked for among the incident's first 10,000 breaches.
+//
+// # Confidential categories
+//
+// For a confidential category (policy.Attribution.Confidential) the name and the list's entry are
+// "(confidential)" in every row, and nothing that is derived from the name is stored. The price: after
+// a restart such a name is not known again, so its next breach is appended as a new row, and for a
+// shared client opens a new incident.
+//
+// # The chain
+//
+// Rows of the tables incident, breach, repeat and audit have one numbering, seq, from 1 without a gap.
+// Each has a hash, over the hash of the row before:
+//
+//	hash     = SHA-256(previous ‖ seq ‖ field(kind) ‖ SHA-256(content) ‖ SHA-256(salt ‖ personal))
+//	previous = the hash of row seq-1, 32 bytes; for row 1: 32 zero bytes
+//	seq      = 8 bytes, big-endian
+//	kind     = "incident", "breach", "repeat" or "audit"
+//	content  = field(column) for each of the table's columns from seq to "personal", seq excluded
+//	personal = field(column) for each of the columns from "personal" to salt
+//	salt     = 16 random bytes, of this row alone; none for a repeat, which has nothing personal
+//	field(x) = the length of x in 4 bytes, big-endian ‖ x; an integer is 8 bytes, big-endian;
+//	           text is its bytes in UTF-8
+//
+// The order of the columns is that of migrations/0001_record.sql.
+//
+// What identifies a person enters only as a salted hash: when salt and personal columns are deleted,
+// the hash that is left can't be matched against a guess, and the chain stays whole. The name that was
+// asked for and the list's entry are personal, because a name may itself name a person, and because
+// with the time and the group it can lead back to one.
+//
+// The table head keeps the newest seq and hash, so that a tail cut off shows. Somebody who can write
+// to the database can of course compute a whole new chain: each alert carries the newest seq and hash
+// to where schoolgate can't reach. The count, last and severity of an incident follow from its
+// breaches; Verify compares them. The tables gathering, watching, turn and outbox are work in hand and
+// are not chained.
+//
+// Order is by seq. Times are those of the clock, and the clock may go back.
+package breach

@@ -1,0 +1,156 @@
+package breach
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"schoolgate/policy"
+)
+
+// load reads from the database what the writer has to know to write on.
+func load(ctx context.Context, s *store, now time.Time, quiet time.Duration) (*writer, error) {
+	known, err := simplelru.NewLRU[breachKey, knownBreach](maxKnown, nil)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{
+		store: s, known: known, open: map[incidentKey]*incident{}, maxOpen: maxOpen, crowd: map[incidentKey]int{}, next: math.MaxInt64,
+	}
+	if w.link, err = newest(ctx, s.conn); err != nil {
+		return nil, err
+	}
+	if err := s.conn.QueryRowContext(ctx, "SELECT number FROM turn").Scan(&w.number); err != nil {
+		return nil, err
+	}
+	incidents, err := w.loadIncidents(ctx, quiet)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.loadKnown(ctx, incidents); err != nil {
+		return nil, err
+	}
+	var gathered bool
+	if err := s.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM gathering)").Scan(&gathered); err != nil {
+		return nil, err
+	}
+	if gathered {
+		w.minute = endOfMinute(now.UnixMilli())
+	}
+	return w, nil
+}
+
+// newest returns the link to write on from: the head, unless there is none or there are rows above it.
+// Then the file was changed by hand; the newest row is taken so that writing goes on.
+func newest(ctx context.Context, q querier) (head link, err error) {
+	var seq int64
+	var hash []byte
+	err = q.QueryRowContext(ctx, "SELECT seq, hash FROM head").Scan(&seq, &hash)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return link{}, err
+	}
+	head.seq = seq
+	complete := copy(head.hash[:], hash) == len(head.hash)
+
+	err = q.QueryRowContext(ctx, `SELECT seq, hash FROM (
+		SELECT * FROM (SELECT seq, hash FROM incident ORDER BY seq DESC LIMIT 1) UNION ALL
+		SELECT * FROM (SELECT seq, hash FROM breach ORDER BY seq DESC LIMIT 1) UNION ALL
+		SELECT * FROM (SELECT seq, hash FROM repeat ORDER BY seq DESC LIMIT 1) UNION ALL
+		SELECT * FROM (SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1)) ORDER BY seq DESC LIMIT 1`).Scan(&seq, &hash)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return head, nil
+	case err != nil:
+		return link{}, err
+	case seq > head.seq || !complete:
+		head.seq = seq
+		copy(head.hash[:], hash)
+	}
+	return head, nil
+}
+
+// loadIncidents reads back the open incidents, by their seq.
+func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[int64]*incident, error) {
+	rows, err := w.store.conn.QueryContext(ctx, `SELECT seq, id, first, site, category, title, group_name, action,
+		confidential, shared, alert_to, client_ip, client_mac, client_name, client_user, query_name,
+		severity, count, last, told, told_at FROM incident JOIN watching ON incident = seq ORDER BY seq`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	incidents := map[int64]*incident{}
+	for rows.Next() {
+		i := &incident{}
+		var r incidentRow
+		a := &i.attribution
+		err := rows.Scan(&i.seq, &i.id, &i.first, &i.site, &a.Category, &a.Title, &a.Group, &a.Action,
+			&a.Confidential, &a.Shared, &r.alertTo, &r.client.IP, &r.client.MAC, &r.client.Name, &r.client.User, &r.name,
+			&r.severity, &i.count, &i.last, &i.told, &i.toldAt)
+		if err != nil {
+			return nil, err
+		}
+		a.Severity, _ = policy.ParseSeverity(r.severity)
+		if r.alertTo != "" {
+			a.AlertToSet = true
+			if err := json.Unmarshal([]byte(r.alertTo), &a.AlertTo); err != nil {
+				return nil, err
+			}
+		}
+		i.key = incidentKey{client: r.client.policy(), category: a.Category, name: withoutDot(r.name)}
+		if a.Confidential && a.Shared {
+			i.key.name = "\x00" + i.id // the name is not known: no breach is of this incident any more
+		}
+		if i.count > i.told {
+			i.due = i.endOfQuiet(i.last, quiet.Milliseconds())
+		}
+		incidents[i.seq] = i
+		w.hold(i)
+	}
+	return incidents, rows.Err()
+}
+
+// loadKnown reads back the newest breaches of the open incidents.
+func (w *writer) loadKnown(ctx context.Context, incidents map[int64]*incident) error {
+	rows, err := w.store.conn.QueryContext(ctx, `SELECT * FROM (
+		SELECT seq, breach.incident, category, severity, client_ip, client_mac, client_name, client_user, query_name
+		FROM watching CROSS JOIN breach ON breach.incident = watching.incident
+		WHERE query_name <> ? ORDER BY seq DESC LIMIT ?) ORDER BY seq`, Confidential, maxKnown)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var b knownBreach
+		var incident int64
+		var category, severity, name string
+		var client Client
+		err := rows.Scan(&b.seq, &incident, &category, &severity, &client.IP, &client.MAC, &client.Name, &client.User, &name)
+		if err != nil {
+			return err
+		}
+		b.incident = incidents[incident]
+		b.severity, _ = policy.ParseSeverity(severity)
+		w.known.Add(breachKey{client.policy(), withoutDot(name), category}, b)
+	}
+	return rows.Err()
+}
+
+func (c *Client) policy() policy.Client {
+	addr, _ := netip.ParseAddr(c.IP) // "" is no address
+	return policy.Client{Addr: addr, MAC: c.MAC, Name: c.Name, User: c.User}
+}
+
+// withoutDot undoes withDot.
+func withoutDot(name string) string {
+	if name == "." {
+		return name
+	}
+	return strings.TrimSuffix(name, ".")
+}

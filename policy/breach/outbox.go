@@ -1,0 +1,180 @@
+package breach
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// State is what has become of an alert.
+type State string
+
+// The states of an alert. Those that are gone or failed are kept until Retry.
+const (
+	Pending   State = "pending"   // to be tried, at Alert.Next
+	Delivered State = "delivered" // the receiver took it; its body is not kept
+	Gone      State = "gone"      // the receiver answered 410 Gone
+	Failed    State = "failed"    // given up after the last try
+)
+
+// Outcome is how a try to deliver an alert ended.
+type Outcome struct {
+	State  State
+	Next   time.Time // of the next try, where State is Pending
+	Status string    // for people: "HTTP 500", "connection refused"
+}
+
+// QueueState is what waits for one receiver.
+type QueueState struct {
+	Receiver    string
+	Length      int       // alerts pending
+	Oldest      time.Time // when the oldest of them was made; zero when there is none
+	Attempts    int       // the most tries that one of them has had
+	Undelivered int       // alerts gone or failed
+	Example     string    // the ID of one of those, or ""
+}
+
+const dueQuery = `SELECT id, type, incident, body, created, attempts, next FROM outbox
+	WHERE receiver = ?1 AND state = 'pending' AND (next <= ?2 OR next > ?3) ORDER BY next, rowid LIMIT ?4`
+
+const queueQuery = `SELECT receiver, sum(pending), min(oldest), max(attempts), sum(undelivered), max(example) FROM (
+	SELECT receiver, count(*) AS pending, min(created) AS oldest, max(attempts) AS attempts, 0 AS undelivered, '' AS example
+	FROM outbox WHERE state = 'pending' GROUP BY receiver UNION ALL
+	SELECT receiver, 0, NULL, 0, count(*), min(id)
+	FROM outbox WHERE state IN ('gone', 'failed') GROUP BY receiver) GROUP BY receiver ORDER BY receiver`
+
+// maxAhead is more than the longest time until a next try. One that lies further ahead was stored
+// under a clock that was wrong, and is due.
+const maxAhead = 48 * time.Hour
+
+// ErrNoAlert says that there is no alert of that ID to be tried again.
+var ErrNoAlert = errors.New("no such alert")
+
+// Wake holds an element after something was put into the outbox.
+func (l *Log) Wake() <-chan struct{} { return l.outbox }
+
+func (l *Log) ring() {
+	select {
+	case l.outbox <- struct{}{}:
+	default: // it rang and nobody has come yet
+	}
+}
+
+// Due returns the alerts for a receiver whose next try is at now or before, by that time, at most
+// limit of them.
+func (l *Log) Due(ctx context.Context, receiver string, now time.Time, limit int) ([]Alert, error) {
+	db, err := l.reading()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, dueQuery, receiver, now.UnixMilli(), now.Add(maxAhead).UnixMilli(), limit)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	defer rows.Close()
+	var due []Alert
+	for rows.Next() {
+		a := Alert{Receiver: receiver}
+		var created, next int64
+		if err := rows.Scan(&a.ID, &a.Type, &a.Incident, &a.Body, &created, &a.Attempts, &next); err != nil {
+			return nil, fmt.Errorf("read outbox: %w", err)
+		}
+		a.Created, a.Next = time.UnixMilli(created), time.UnixMilli(next)
+		due = append(due, a)
+	}
+	return due, rows.Err()
+}
+
+// Queue returns what waits, for each receiver that has something in the outbox that is not delivered.
+func (l *Log) Queue(ctx context.Context) ([]QueueState, error) {
+	db, err := l.reading()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, queueQuery)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	defer rows.Close()
+	var queues []QueueState
+	for rows.Next() {
+		var q QueueState
+		var oldest sql.NullInt64
+		if err := rows.Scan(&q.Receiver, &q.Length, &oldest, &q.Attempts, &q.Undelivered, &q.Example); err != nil {
+			return nil, fmt.Errorf("read outbox: %w", err)
+		}
+		if oldest.Valid {
+			q.Oldest = time.UnixMilli(oldest.Int64)
+		}
+		queues = append(queues, q)
+	}
+	return queues, rows.Err()
+}
+
+// Enqueue stores alerts and returns when they are on disk. One whose ID is already known is left as
+// it is.
+func (l *Log) Enqueue(ctx context.Context, alerts ...Alert) error {
+	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error {
+		for _, a := range alerts {
+			if err := t.enqueue(ctx, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// Settle records how a try ended. For an alert that is no longer pending it does nothing.
+func (l *Log) Settle(ctx context.Context, id string, o Outcome) error {
+	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error {
+		next := int64(0)
+		if o.State == Pending {
+			next = o.Next.UnixMilli()
+		}
+		// A delivered alert is not kept as a second copy of who asked for what.
+		_, err := t.store.exec(ctx, `UPDATE outbox SET state = ?1, attempts = attempts + 1, next = ?2, status = ?3, settled = ?4,
+			body = CASE ?1 WHEN 'delivered' THEN zeroblob(0) ELSE body END WHERE id = ?5 AND state = 'pending'`,
+			string(o.State), next, o.Status, t.now, id)
+		if err != nil {
+			return fmt.Errorf("settle alert: %w", err)
+		}
+		return nil
+	}})
+}
+
+// Retry makes an alert that is gone or failed pending again, as if it had never been tried, and one
+// that is pending due at once. The error wraps ErrNoAlert where there is none to be tried.
+func (l *Log) Retry(ctx context.Context, id string) error {
+	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error {
+		result, err := t.store.exec(ctx, `UPDATE outbox SET state = 'pending', attempts = 0, next = ?, status = ''
+			WHERE id = ? AND state <> 'delivered'`, t.now, id)
+		if err != nil {
+			return fmt.Errorf("retry alert: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return &refusal{fmt.Errorf("retry alert %q: %w, or it was delivered", id, ErrNoAlert)}
+		}
+		t.enqueued = true
+		return nil
+	}})
+}
+
+// enqueue puts an alert into the outbox.
+func (t *turn) enqueue(ctx context.Context, a Alert) error {
+	if a.ID == "" {
+		a.ID = "msg_" + t.ids.next(time.UnixMilli(t.now))
+	}
+	next := t.now
+	if !a.Next.IsZero() {
+		next = a.Next.UnixMilli()
+	}
+	_, err := t.store.exec(ctx, "INSERT INTO outbox VALUES ("+placeholders(11)+") ON CONFLICT (id) DO NOTHING",
+		a.ID, a.Receiver, a.Type, a.Incident, append([]byte{}, a.Body...), t.now, string(Pending), 0, next, "", 0)
+	if err != nil {
+		return fmt.Errorf("store alert: %w", err)
+	}
+	t.enqueued = true
+	return nil
+}

@@ -1,0 +1,264 @@
+package breach
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+)
+
+// page is how many rows are read at once: so that a slow consumer doesn't hold a snapshot of the
+// database, which would make its log grow.
+const page = 1000
+
+// Reader reads the record, with or without a resolver that writes it. Safe for concurrent use.
+type Reader struct {
+	db     *sql.DB
+	gentle bool // leave the processor to others for as long as it was used
+}
+
+// OpenReader opens a record to be read. It never changes it, and fails when there is none (the error
+// wraps fs.ErrNotExist) or when it is of another version.
+func OpenReader(path string) (*Reader, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("open record: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("open record: %s is not a regular file: %w", path, fs.ErrInvalid)
+	}
+	r := &Reader{db: openDB(path, "query_only(1)")}
+	r.db.SetMaxOpenConns(readers)
+	have, err := schemaVersion(context.Background(), r.db)
+	files, globErr := fs.Glob(migrations, "migrations/*.sql")
+	switch {
+	case err != nil || globErr != nil:
+		err = errors.Join(err, globErr)
+	case have > len(files):
+		err = newerError(have, len(files))
+	case have < len(files):
+		err = fmt.Errorf("schema %d, this schoolgate reads %d: start schoolgate serve once, which brings it up to date", have, len(files))
+	default:
+		return r, nil
+	}
+	return nil, errors.Join(fmt.Errorf("open record %s: %w", path, err), r.db.Close())
+}
+
+// Close closes the record.
+func (r *Reader) Close() error { return r.db.Close() }
+
+// Breaches calls yield for each breach that the filter selects, oldest first, its repeats folded in. An
+// error of yield ends it and is returned.
+func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) error) error {
+	var where conditions
+	where.add(f.Group != "", "b.group_name = ?", f.Group)
+	where.add(f.Category != "", "b.category = ?", f.Category)
+	where.add(f.Severity != "", "b.severity = ?", f.Severity)
+	where.add(f.Client != "", "b.client_ip = ?", f.Client)
+	first, last, err := r.span(ctx, "breach", "time", f)
+	if err != nil {
+		return err
+	}
+	where.add(!f.From.IsZero(), "b.time >= ?", f.From.UnixMilli())
+	where.add(!f.To.IsZero(), "b.time < ?", f.To.UnixMilli())
+	query := `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_type, b.transport, b.category, b.categories,
+		b.severity, b.action, b.list, b.via, b.client_ip, b.client_mac, b.client_name, b.client_user, b.query_name, b.entry,
+		b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
+			+ coalesce((SELECT count FROM gathering WHERE breach = b.seq), 0),
+		max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0),
+			coalesce((SELECT last FROM gathering WHERE breach = b.seq), 0)),
+		(SELECT id FROM incident WHERE seq = b.incident)
+		FROM breach b WHERE b.seq >= ? AND b.seq <= ?` + where.text() + " ORDER BY b.seq LIMIT ?"
+	for first <= last {
+		rows, err := r.db.QueryContext(ctx, query, where.args(first, last, page)...)
+		if err != nil {
+			return fmt.Errorf("read breaches: %w", err)
+		}
+		breaches, err := collect(rows, f.scanBreach)
+		if err != nil {
+			return fmt.Errorf("read breaches: %w", err)
+		}
+		for _, b := range breaches {
+			if err := yield(b); err != nil {
+				return err
+			}
+		}
+		if len(breaches) < page {
+			return nil
+		}
+		first = breaches[page-1].Seq + 1
+	}
+	return nil
+}
+
+// Incidents calls yield for each incident that the filter selects, oldest first.
+func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) error) error {
+	var where conditions
+	where.add(f.Group != "", "group_name = ?", f.Group)
+	where.add(f.Category != "", "category = ?", f.Category)
+	where.add(f.Severity != "", "severity = ?", f.Severity)
+	where.add(f.Client != "", "client_ip = ?", f.Client)
+	where.add(!f.From.IsZero(), "last >= ?", f.From.UnixMilli())
+	where.add(!f.To.IsZero(), "last < ?", f.To.UnixMilli())
+	first, last, err := r.span(ctx, "incident", "last", f)
+	if err != nil {
+		return err
+	}
+	query := `SELECT seq, id, severity, category, group_name, client_ip, client_mac, client_name, client_user, count, first, last,
+		confidential FROM incident WHERE seq >= ? AND seq <= ?` + where.text() + " ORDER BY seq LIMIT ?"
+	for first <= last {
+		rows, err := r.db.QueryContext(ctx, query, where.args(first, last, page)...)
+		if err != nil {
+			return fmt.Errorf("read incidents: %w", err)
+		}
+		incidents, err := collect(rows, f.scanIncident)
+		if err != nil {
+			return fmt.Errorf("read incidents: %w", err)
+		}
+		for _, i := range incidents {
+			if !i.confidential {
+				if i.Names, err = incidentNames(ctx, r.db, i.seq); err != nil {
+					return fmt.Errorf("read incidents: %w", err)
+				}
+			}
+			if err := yield(i.Incident); err != nil {
+				return err
+			}
+		}
+		if len(incidents) < page {
+			return nil
+		}
+		first = incidents[page-1].seq + 1
+	}
+	return nil
+}
+
+// span returns the seqs between which the rows lie whose time the filter selects: found in the index
+// of times, so that last week's rows need not be read for today's.
+func (r *Reader) span(ctx context.Context, table, column string, f Filter) (first, last int64, err error) {
+	from, to := int64(0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	if !f.From.IsZero() {
+		from = f.From.UnixMilli()
+	}
+	if !f.To.IsZero() {
+		to = f.To.UnixMilli()
+	}
+	query := "SELECT min(seq), max(seq) FROM " + table
+	args := []any{}
+	if !f.From.IsZero() || !f.To.IsZero() {
+		query += fmt.Sprintf(" WHERE %s >= ? AND %s < ?", column, column)
+		args = append(args, from, to)
+	}
+	var low, high sql.NullInt64
+	if err := r.db.QueryRowContext(ctx, query, args...).Scan(&low, &high); err != nil {
+		return 0, 0, fmt.Errorf("read record: %w", err)
+	}
+	if !low.Valid {
+		return 1, 0, nil
+	}
+	return low.Int64, high.Int64, nil
+}
+
+func (f Filter) scanBreach(rows *sql.Rows) (b Breach, err error) {
+	var at, last int64
+	var categories string
+	err = rows.Scan(&b.Seq, &b.ID, &at, &b.Site, &b.Group, &b.Query.Type, &b.Query.Transport, &b.Category, &categories,
+		&b.Severity, &b.Action, &b.Rule.List, &b.Rule.Via, &b.Client.IP, &b.Client.MAC, &b.Client.Name, &b.Client.User,
+		&b.Query.Name, &b.Rule.Entry, &b.Count, &last, &b.Incident)
+	if err != nil {
+		return b, err
+	}
+	b.Time, b.Last = f.stamp(at), f.stamp(last)
+	err = json.Unmarshal([]byte(categories), &b.Categories)
+	return b, err
+}
+
+// foundIncident is an Incident with what is needed to find its names.
+type foundIncident struct {
+	Incident
+	seq          int64
+	confidential bool
+}
+
+func (f Filter) scanIncident(rows *sql.Rows) (i foundIncident, err error) {
+	var first, last int64
+	err = rows.Scan(&i.seq, &i.ID, &i.Severity, &i.Category, &i.Group, &i.Client.IP, &i.Client.MAC, &i.Client.Name,
+		&i.Client.User, &i.Count, &first, &last, &i.confidential)
+	i.First, i.Last, i.Names = f.stamp(first), f.stamp(last), []NameCount{}
+	return i, err
+}
+
+// stamp writes a time as RFC 3339 with milliseconds and offset, also where the offset is zero.
+func (f Filter) stamp(millis int64) string {
+	zone := f.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	return time.UnixMilli(millis).In(zone).Format("2006-01-02T15:04:05.000-07:00")
+}
+
+type multiQuerier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// incidentNames returns the names that an incident is about, as Notice.Names has them.
+func incidentNames(ctx context.Context, q multiQuerier, incident int64) ([]NameCount, error) {
+	rows, err := q.QueryContext(ctx, `SELECT query_name, sum(count) AS total FROM (
+		SELECT b.query_name, b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
+			+ coalesce((SELECT count FROM gathering WHERE breach = b.seq), 0) AS count
+		FROM breach b WHERE b.incident = ? ORDER BY b.seq LIMIT ?)
+		GROUP BY query_name ORDER BY total DESC, query_name LIMIT ?`, incident, maxCounted, maxNames)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, func(rows *sql.Rows) (n NameCount, err error) {
+		err = rows.Scan(&n.Name, &n.Count)
+		n.Name = withoutDot(n.Name)
+		return n, err
+	})
+}
+
+// collect reads rows to their end and closes them. It returns an empty slice, not nil, for none.
+func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	defer rows.Close()
+	all := []T{}
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}
+
+// conditions are those of a WHERE clause that are wanted.
+type conditions struct {
+	texts  []string
+	values []any
+}
+
+func (c *conditions) add(wanted bool, text string, value any) {
+	if wanted {
+		c.texts, c.values = append(c.texts, text), append(c.values, value)
+	}
+}
+
+// text returns the conditions, to follow others.
+func (c *conditions) text() string {
+	var b strings.Builder
+	for _, t := range c.texts {
+		b.WriteString(" AND " + t)
+	}
+	return b.String()
+}
+
+// args returns the values with those of the first two placeholders and of the last.
+func (c *conditions) args(first, last int64, limit int) []any {
+	return append(append([]any{first, last}, c.values...), limit)
+}

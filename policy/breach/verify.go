@@ -1,0 +1,214 @@
+package breach
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"time"
+
+	"schoolgate/policy"
+)
+
+// BrokenError says where the record is not what was written.
+type BrokenError struct {
+	Seq    int64 // of the first row that does not hold
+	Reason string
+}
+
+// Error says where the record is broken, and why.
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("the chain is broken at row %d: %s", e.Seq, e.Reason)
+}
+
+// Verify recomputes the chain from the first row to the newest at the moment of the call, and what the
+// incidents say of their breaches. It returns the newest link. The error is a *BrokenError where the
+// record is not what was written, and another one where it can't be read.
+func (r *Reader) Verify(ctx context.Context) (Head, error) {
+	var seq sql.NullInt64
+	var hash []byte
+	var newest int64
+	err := r.db.QueryRowContext(ctx, `SELECT seq, hash, max(coalesce((SELECT max(seq) FROM incident), 0),
+		coalesce((SELECT max(seq) FROM breach), 0), coalesce((SELECT max(seq) FROM repeat), 0),
+		coalesce((SELECT max(seq) FROM audit), 0)) FROM (SELECT 1) LEFT JOIN head`).Scan(&seq, &hash, &newest)
+	if err != nil {
+		return Head{}, fmt.Errorf("verify record: %w", err)
+	}
+	var at link
+	for at.seq < newest {
+		began := time.Now()
+		if at, err = r.verifyPage(ctx, at, min(at.seq+page, newest)); err != nil {
+			return Head{}, err
+		}
+		r.ease(ctx, time.Since(began))
+	}
+	switch {
+	case !seq.Valid:
+		return Head{}, &BrokenError{newest, "the head of the chain is missing"}
+	case seq.Int64 < newest:
+		return Head{}, &BrokenError{seq.Int64 + 1, "it stands above the head of the chain"}
+	case seq.Int64 > newest:
+		return Head{}, &BrokenError{newest + 1, "it is missing, and all after it"}
+	case !bytes.Equal(hash, at.hash[:]):
+		return Head{}, &BrokenError{newest, "its hash is not that of the head of the chain"}
+	}
+	for from := int64(0); from < newest; from += page {
+		began := time.Now()
+		if err := r.verifyIncidents(ctx, from+1, min(from+page, newest)); err != nil {
+			return Head{}, err
+		}
+		r.ease(ctx, time.Since(began))
+	}
+	return at.head(), nil
+}
+
+// ease leaves the processor to others for a while, where the Reader is to be gentle.
+func (r *Reader) ease(ctx context.Context, d time.Duration) {
+	if !r.gentle {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// storedRow is a row as it is found.
+type storedRow struct {
+	seq        int64
+	row        row
+	salt, hash []byte
+}
+
+// verifyPage checks the rows after a link up to last and returns the link of that one.
+func (r *Reader) verifyPage(ctx context.Context, at link, last int64) (link, error) {
+	first := at.seq + 1
+	if at.seq == 0 {
+		first = math.MinInt64 // rows below 1 are not ours
+	}
+	found := make([]storedRow, last-at.seq)
+	for _, kind := range storedKinds {
+		rows, err := r.db.QueryContext(ctx, kind.query+" WHERE seq >= ? AND seq <= ?", first, last)
+		if err != nil {
+			return at, fmt.Errorf("verify record: %w", err)
+		}
+		stored, err := collect(rows, kind.scan)
+		if err != nil {
+			return at, fmt.Errorf("verify record: %w", err)
+		}
+		for _, s := range stored {
+			if s.seq <= 0 {
+				return at, &BrokenError{s.seq, "it was not written by schoolgate"}
+			}
+			place := &found[s.seq-at.seq-1]
+			if place.row != nil {
+				return at, &BrokenError{s.seq, "it is there twice"}
+			}
+			*place = s
+		}
+	}
+	for _, s := range found {
+		if s.row == nil {
+			return at, &BrokenError{at.seq + 1, "it is missing"}
+		}
+		next := at.next(s.row, s.salt)
+		if !bytes.Equal(next.hash[:], s.hash) {
+			return at, &BrokenError{next.seq, "it does not match its hash"}
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// storedKinds is how the rows of each table are read.
+var storedKinds = [...]struct {
+	query string
+	scan  func(*sql.Rows) (storedRow, error)
+}{
+	{
+		`SELECT seq, id, first, site, category, title, group_name, action, confidential, shared, alert_to,
+		client_ip, client_mac, client_name, client_user, query_name, salt, hash FROM incident`,
+		func(rows *sql.Rows) (s storedRow, err error) {
+			r := &incidentRow{}
+			s.row = r
+			err = rows.Scan(&s.seq, &r.id, &r.first, &r.site, &r.category, &r.title, &r.group, &r.action, &r.confidential,
+				&r.shared, &r.alertTo, &r.client.IP, &r.client.MAC, &r.client.Name, &r.client.User, &r.name, &s.salt, &s.hash)
+			return s, err
+		},
+	},
+	{
+		`SELECT seq, id, time, site, group_name, query_type, transport, category, categories, severity, action, list, via,
+		count, last, incident, client_ip, client_mac, client_name, client_user, query_name, entry, salt, hash FROM breach`,
+		func(rows *sql.Rows) (s storedRow, err error) {
+			r := &breachRow{}
+			s.row = r
+			err = rows.Scan(&s.seq, &r.id, &r.time, &r.site, &r.group, &r.qtype, &r.transport, &r.category, &r.categories,
+				&r.severity, &r.action, &r.list, &r.via, &r.count, &r.last, &r.incident, &r.client.IP, &r.client.MAC,
+				&r.client.Name, &r.client.User, &r.name, &r.entry, &s.salt, &s.hash)
+			return s, err
+		},
+	},
+	{
+		"SELECT seq, breach, count, last, hash FROM repeat",
+		func(rows *sql.Rows) (s storedRow, err error) {
+			r := &repeatRow{}
+			s.row = r
+			err = rows.Scan(&s.seq, &r.breach, &r.count, &r.last, &s.hash)
+			return s, err
+		},
+	},
+	{
+		"SELECT seq, time, what, who, why, detail, salt, hash FROM audit",
+		func(rows *sql.Rows) (s storedRow, err error) {
+			r := &auditRow{}
+			s.row = r
+			err = rows.Scan(&s.seq, &r.time, &r.act.What, &r.act.Who, &r.act.Why, &r.act.Detail, &s.salt, &s.hash)
+			return s, err
+		},
+	},
+}
+
+// verifyIncidents checks that the incidents between two seqs say of their breaches what is recorded of
+// them. What was gathered and is not yet appended counts: it is stored with the incident.
+func (r *Reader) verifyIncidents(ctx context.Context, first, last int64) error {
+	rows, err := r.db.QueryContext(ctx, `SELECT seq, severity, count, last,
+			coalesce(sum(breach_count), 0), coalesce(max(breach_last), 0), coalesce(max(breach_severity), 0)
+		FROM (SELECT i.seq, i.severity, i.count, i.last,
+			b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
+				+ coalesce((SELECT count FROM gathering WHERE breach = b.seq), 0) AS breach_count,
+			max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0),
+				coalesce((SELECT last FROM gathering WHERE breach = b.seq), 0)) AS breach_last,
+			CASE b.severity WHEN 'critical' THEN 4 WHEN 'high' THEN 3 WHEN 'medium' THEN 2 WHEN 'low' THEN 1 END AS breach_severity
+			FROM incident i LEFT JOIN breach b ON b.incident = i.seq WHERE i.seq >= ? AND i.seq <= ?)
+		GROUP BY seq ORDER BY seq`, first, last)
+	if err != nil {
+		return fmt.Errorf("verify incidents: %w", err)
+	}
+	type sums struct {
+		severity    policy.Severity
+		count, last int64
+	}
+	type said struct {
+		seq           int64
+		says, follows sums
+	}
+	incidents, err := collect(rows, func(rows *sql.Rows) (s said, err error) {
+		var severity string
+		err = rows.Scan(&s.seq, &severity, &s.says.count, &s.says.last, &s.follows.count, &s.follows.last, &s.follows.severity)
+		var known bool
+		if s.says.severity, known = policy.ParseSeverity(severity); !known {
+			s.says.severity = policy.SeverityNone // which no breach has
+		}
+		return s, err
+	})
+	if err != nil {
+		return fmt.Errorf("verify incidents: %w", err)
+	}
+	for _, i := range incidents {
+		if i.says != i.follows {
+			return &BrokenError{i.seq, "the incident's severity, count or last is not that of its breaches"}
+		}
+	}
+	return nil
+}

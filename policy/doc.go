@@ -1,0 +1,25 @@
+// Package policy decides what becomes of a query: who asks, for which name, at what moment. In the
+// terms of access control it is the decision point; package resolver enforces.
+//
+// A Policy is immutable, does no I/O and knows no clock. A decision is a few look-ups and a mask
+// over the categories of the name: it allocates nothing and takes no lock. The order, of which the
+// first that says something final ends the decision:
+//
+//  1. Access. An address that may not ask is refused.
+//  2. Locked categories. Blocked for everybody; nothing below lifts it.
+//  3. Local records, then forwarded zones: answered, unfiltered. A zone that is closed to the
+//     group does not exist for it.
+//  4. Special names (RFC 6761, RFC 6303, RFC 9462, the canaries of browsers and relays).
+//  5. Until every required list has been loaded once: not ready. Then help lines, which pass; then
+//     the rules: those for the group, then those for everybody, and of each the longest name. A
+//     block is final, an allow skips 6 and 7.
+//  6. Only. Where the group has an allow-list, what is outside it is blocked.
+//  7. Categories. If any is blocked for the group, the most severe names the breach (ties: the
+//     file's order). Else, if any is monitored, the query goes on and is recorded.
+//  8. (Safe search.)
+//  9. The answer is looked up, and each CNAME, DNAME, SVCB target and address in it passes 2, the
+//     rules of 5, and 7. An allow of the question, or of the target, skips 7.
+//
+// A rule for a group holds for the groups that inherit from it, unless a rule for the heir names the
+// same name.
+package policy

@@ -1,0 +1,184 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"schoolgate/blocklist"
+)
+
+// Explanation is a decision with the way that led to it. Its JSON is that of the command `explain`.
+type Explanation struct {
+	Verdict    string      `json:"verdict"` // allow, block, monitor, rewrite, local, refuse or fail
+	Group      string      `json:"group"`
+	Category   string      `json:"category"`
+	Categories []string    `json:"categories"`
+	Rule       ExplainRule `json:"rule"`
+	// Steps are sentences, one for each step that was reached, in order.
+	Steps []string `json:"steps"`
+	// ChangesAt is when the decision may next change by itself, RFC 3339, or "".
+	ChangesAt string `json:"changes_at"`
+}
+
+// ExplainRule is what decided: the entry of a list, or a rule of the configuration.
+type ExplainRule struct {
+	List   string `json:"list,omitempty"`
+	Entry  string `json:"entry,omitempty"`
+	Via    string `json:"via,omitempty"`
+	Line   int    `json:"line,omitempty"` // of the configuration
+	Reason string `json:"reason,omitempty"`
+	By     string `json:"by,omitempty"`
+}
+
+// step is one of the steps of the package comment, as Explain numbers them.
+type step int
+
+const (
+	stepAccess step = iota + 1
+	stepLocked
+	stepLocal
+	stepSpecial
+	stepRules
+	stepOnly
+	stepCategories
+	stepSafeSearch
+	stepAnswer
+)
+
+// Explain judges as Identify and Decide do, and says why.
+func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) Explanation {
+	groupIndex, mayAsk := p.Identify(client.Unmap())
+	g := &p.groups[groupIndex]
+	ex := Explanation{Group: g.Name, Categories: []string{}, Steps: []string{}}
+	if t := p.NextChange(at); !t.IsZero() {
+		ex.ChangesAt = t.Format(time.RFC3339)
+	}
+	if !mayAsk {
+		ex.Verdict = "refuse"
+		ex.say(stepAccess, "access: %v is not in access.allow: refused", client)
+		return ex
+	}
+	how := "by its address"
+	if _, listed := p.clients.Lookup(client.Unmap().WithZone("")); !listed {
+		how = "as an unknown client (default_group)"
+	}
+	ex.say(stepAccess, "access: %v may ask, and is in group %s %s", client, g.Name, how)
+
+	v := p.Decide(groupIndex, []byte(name), at)
+	a := p.Attribution(Event{Policy: p, Verdict: v, Name: name})
+	ex.Category = a.Category
+	if v.Categories != 0 {
+		ex.Categories = a.Categories
+	}
+	ex.Rule = ExplainRule{List: a.List, Entry: a.Entry, Via: v.Via.String()}
+	ex.Verdict = map[Action]string{
+		Passthru: "allow", Monitor: "monitor", Block: "block", LocalData: "local", Forward: "local",
+		NXDomain: "local", NoData: "local", Localhost: "local", NotReady: "fail",
+	}[v.Action]
+	p.steps(&ex, v, a, g, name)
+	return ex
+}
+
+func (ex *Explanation) say(n step, format string, args ...any) {
+	ex.Steps = append(ex.Steps, fmt.Sprintf("%d. ", n)+fmt.Sprintf(format, args...))
+}
+
+// steps tells the way to the verdict: the steps that said nothing, then the one that decided.
+func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name blocklist.Name) {
+	locked := v.Action == Block && v.Categories&p.locked != 0
+	if locked {
+		ex.say(stepLocked, "locked categories: blocked for everybody as %s%s", strings.Join(a.Categories, ", "), entryText(a))
+		return
+	}
+	ex.say(stepLocked, "locked categories: none has the name")
+
+	switch v.Action {
+	case LocalData:
+		ex.say(stepLocal, "records: answered here")
+		return
+	case Forward:
+		ex.say(stepLocal, "zones: forwarded to the servers of zone %v, unfiltered", p.spec.Zones[v.Index].Names[0])
+		return
+	case NXDomain:
+		if v.Index >= 0 {
+			ex.say(stepLocal, "zones: zone %v is not open to group %s: does not exist", p.spec.Zones[v.Index].Names[0], g.Name)
+			return
+		}
+	}
+	ex.say(stepLocal, "records and zones: none has the name")
+
+	switch v.Action {
+	case NXDomain:
+		ex.say(stepSpecial, "special names: does not exist")
+		return
+	case NoData:
+		ex.say(stepSpecial, "special names: exists, without data")
+		return
+	case Localhost:
+		ex.say(stepSpecial, "special names: this machine")
+		return
+	}
+	ex.say(stepSpecial, "special names: not one")
+
+	switch {
+	case v.Action == NotReady:
+		ex.say(stepRules, "a required list has never been loaded: SERVFAIL, never open by accident")
+		return
+	case v.Allowed && v.Rule < 0:
+		ex.say(stepRules, "help lines: never blocked, recorded or alerted")
+	case v.Rule >= 0:
+		r := p.spec.Rules[v.Rule]
+		word := "blocked"
+		if r.Allow {
+			word = "allowed"
+		}
+		ex.Rule = ExplainRule{List: "rules", Entry: a.Entry, Via: ViaRule.String(), Line: r.Line, Reason: r.Reason, By: r.By}
+		if ex.Rule.Entry == "" {
+			for _, n := range r.Names {
+				if n.Covers(name) {
+					ex.Rule.Entry = n.String()
+				}
+			}
+		}
+		ex.say(stepRules, "rules: %s by the rule for %s in line %d: %s", word, ex.Rule.Entry, r.Line, r.Reason)
+		if !r.Allow {
+			return
+		}
+	default:
+		ex.say(stepRules, "rules: none for the name")
+	}
+	if v.Allowed {
+		ex.say(stepAnswer, "answer: looked up; what it leads to is checked against locked categories and blocking rules")
+		return
+	}
+
+	if v.Category == CategoryOnly {
+		ex.say(stepOnly, "only: outside the allow-list of group %s: blocked", g.Name)
+		return
+	}
+	if g.OnlySet {
+		ex.say(stepOnly, "only: in the allow-list of group %s", g.Name)
+	} else {
+		ex.say(stepOnly, "only: group %s has no allow-list", g.Name)
+	}
+
+	switch v.Action {
+	case Block:
+		ex.say(stepCategories, "categories: blocked for group %s as %s%s", g.Name, strings.Join(a.Categories, ", "), entryText(a))
+		return
+	case Monitor:
+		ex.say(stepCategories, "categories: monitored for group %s as %s%s: resolves, and is recorded", g.Name, strings.Join(a.Categories, ", "), entryText(a))
+	default:
+		ex.say(stepCategories, "categories: none that group %s blocks or monitors", g.Name)
+	}
+	ex.say(stepAnswer, "answer: looked up; each name and address that it leads to is judged as well")
+}
+
+func entryText(a Attribution) string {
+	if a.Confidential || a.Entry == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (entry %s of %s)", a.Entry, a.List)
+}

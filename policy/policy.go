@@ -1,0 +1,493 @@
+package policy
+
+import (
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"schoolgate/blocklist"
+)
+
+// Policy judges queries. It is immutable and safe for concurrent use.
+type Policy struct {
+	spec         Spec
+	set          *blocklist.Set
+	ready        bool
+	groups       []group
+	defaultGroup uint16
+	access       bart.Table[struct{}]
+	clients      bart.Table[uint16]
+	names        names
+	locked       blocklist.Categories
+	confidential blocklist.Categories
+	expiries     []time.Time // of rules, ascending
+}
+
+// group is a Group with its inheritance resolved.
+type group struct {
+	Group
+	block   blocklist.Categories
+	monitor blocklist.Categories
+	// ancestry is the group itself, its parent, that one's parent and so on.
+	ancestry []uint16
+}
+
+// Compile makes a Policy of a Spec and the lists, which must have been built with the categories of
+// the Spec. ready says that every required list has been loaded once; until then a query that gets as
+// far as the rules is NotReady. The Spec is the Policy's from then on.
+//
+// An error means that the Spec contradicts itself (an unknown group or category, a cycle); package
+// config finds the same with the place where it stands.
+func Compile(spec Spec, set *blocklist.Set, ready bool) (*Policy, error) {
+	if len(spec.Categories) > blocklist.MaxCategories {
+		return nil, fmt.Errorf("%d categories: there can be %d", len(spec.Categories), blocklist.MaxCategories)
+	}
+	p := &Policy{spec: spec, set: set, ready: ready, names: names{}}
+	for i, c := range spec.Categories {
+		if c.Locked {
+			p.locked = p.locked.With(blocklist.Category(i))
+		}
+		if c.Confidential {
+			p.confidential = p.confidential.With(blocklist.Category(i))
+		}
+	}
+	for _, prefix := range spec.Access {
+		p.access.Insert(prefix, struct{}{})
+	}
+	if err := p.compileGroups(); err != nil {
+		return nil, err
+	}
+	if err := p.compileNames(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Policy) compileGroups() error {
+	for i := range p.spec.Groups {
+		g, err := p.inherit(uint16(i))
+		if err != nil {
+			return err
+		}
+		p.groups = append(p.groups, g)
+		for _, prefix := range g.Clients {
+			if other, ok := p.clients.Get(prefix.Masked()); ok {
+				return fmt.Errorf("groups %q and %q both have the clients %v", p.spec.Groups[other].Name, g.Name, prefix)
+			}
+			p.clients.Insert(prefix.Masked(), uint16(i))
+		}
+	}
+	var err error
+	p.defaultGroup, err = p.groupIndex(p.spec.DefaultGroup)
+	return err
+}
+
+func (p *Policy) groupIndex(name string) (uint16, error) {
+	i := slices.IndexFunc(p.spec.Groups, func(g Group) bool { return g.Name == name })
+	if i < 0 {
+		return 0, fmt.Errorf("unknown group %q", name)
+	}
+	return uint16(i), nil
+}
+
+// inherit resolves the inheritance of one group: all of the parent but its clients; block and
+// monitor add, the other keys replace.
+func (p *Policy) inherit(index uint16) (group, error) {
+	g := group{Group: p.spec.Groups[index]}
+	for at := index; ; {
+		from := p.spec.Groups[at]
+		g.ancestry = append(g.ancestry, at)
+		block, err := p.mask(from.Block)
+		if err != nil {
+			return g, fmt.Errorf("group %q: block: %w", from.Name, err)
+		}
+		monitor, err := p.mask(from.Monitor)
+		if err != nil {
+			return g, fmt.Errorf("group %q: monitor: %w", from.Name, err)
+		}
+		g.block |= block
+		g.monitor |= monitor
+		if !g.OnlySet && from.OnlySet {
+			g.Only, g.OnlySet = from.Only, true
+		}
+		if !g.AlertToSet && from.AlertToSet {
+			g.AlertTo, g.AlertToSet = from.AlertTo, true
+		}
+		if !g.SharedSet && from.SharedSet {
+			g.Shared, g.SharedSet = from.Shared, true
+		}
+		if from.Inherit == "" {
+			return g, nil
+		}
+		if at, err = p.groupIndex(from.Inherit); err != nil {
+			return g, fmt.Errorf("group %q: inherit: %w", from.Name, err)
+		}
+		if slices.Contains(g.ancestry, at) {
+			return g, fmt.Errorf("group %q inherits from itself", from.Name)
+		}
+	}
+}
+
+func (p *Policy) mask(categories []string) (blocklist.Categories, error) {
+	var mask blocklist.Categories
+	for _, name := range categories {
+		i := slices.IndexFunc(p.spec.Categories, func(c Category) bool { return c.Name == name })
+		if i < 0 {
+			return 0, fmt.Errorf("unknown category %q", name)
+		}
+		mask = mask.With(blocklist.Category(i))
+	}
+	return mask, nil
+}
+
+func (p *Policy) compileNames() error {
+	for text, kind := range specials {
+		name, err := blocklist.ParseName(text)
+		if err != nil {
+			return err
+		}
+		p.names.at(name).special = kind
+	}
+	helplines, err := blocklist.Builtin("helplines")
+	if err != nil {
+		return err
+	}
+	for name := range helplines.Names() {
+		p.names.at(name).helpline = true
+		p.names.letThrough(name, nil)
+	}
+	for i, name := range p.spec.Records {
+		if n := p.names.at(name); n.record < 0 {
+			n.record = int32(i)
+		}
+		p.names.letThrough(name, nil)
+	}
+	for i, zone := range p.spec.Zones {
+		groups, err := p.groupIndexes(zone.Groups)
+		if err != nil {
+			return fmt.Errorf("zone %v: %w", zone.Names, err)
+		}
+		for _, name := range zone.Names {
+			if n := p.names.at(name); n.zone < 0 {
+				n.zone = int32(i)
+			}
+			p.names.letThrough(name, groups)
+		}
+	}
+	for i := range p.groups {
+		for _, name := range p.groups[i].Only {
+			n := p.names.at(name)
+			n.only = append(n.only, uint16(i))
+			p.names.letThrough(name, []uint16{uint16(i)})
+		}
+	}
+	return p.compileRules()
+}
+
+func (p *Policy) compileRules() error {
+	for i, rule := range p.spec.Rules {
+		groups, err := p.groupIndexes(rule.Groups)
+		if err != nil {
+			return fmt.Errorf("rule %d: %w", i+1, err)
+		}
+		for _, name := range rule.Names {
+			n := p.names.at(name)
+			n.rules = append(n.rules, int32(i))
+			if rule.Allow {
+				p.names.letThrough(name, p.heirs(groups))
+			}
+		}
+		if !rule.Expires.IsZero() {
+			p.expiries = append(p.expiries, rule.Expires)
+		}
+	}
+	slices.SortFunc(p.expiries, time.Time.Compare)
+	return nil
+}
+
+// groupIndexes returns nil for no names: everybody.
+func (p *Policy) groupIndexes(groupNames []string) ([]uint16, error) {
+	var indexes []uint16
+	for _, name := range groupNames {
+		i, err := p.groupIndex(name)
+		if err != nil {
+			return nil, err
+		}
+		indexes = append(indexes, i)
+	}
+	return indexes, nil
+}
+
+// heirs returns the groups and all that inherit from them; nil stays nil.
+func (p *Policy) heirs(groups []uint16) []uint16 {
+	if groups == nil {
+		return nil
+	}
+	var all []uint16
+	for i := range p.groups {
+		if slices.ContainsFunc(p.groups[i].ancestry, func(a uint16) bool { return slices.Contains(groups, a) }) {
+			all = append(all, uint16(i))
+		}
+	}
+	return all
+}
+
+// Identify returns the group of a client's address, an index for Group, and whether it may ask at
+// all. The longest prefix wins. The address must not be a mapped IPv4 address.
+func (p *Policy) Identify(client netip.Addr) (groupIndex uint16, mayAsk bool) {
+	if !p.access.Contains(client.WithZone("")) {
+		return p.defaultGroup, false
+	}
+	if g, ok := p.clients.Lookup(client.WithZone("")); ok {
+		return g, true
+	}
+	return p.defaultGroup, true
+}
+
+// Decide judges the question for name, a key as in blocklist.Name, asked by a client of the group:
+// steps 2 to 7 of the package comment.
+func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
+	g := &p.groups[groupIndex]
+	v := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
+	listed := p.set.Match(name)
+
+	var buf [16]*node
+	path, whole := p.names.walk(name, buf[:0])
+
+	if listed&p.locked != 0 {
+		return p.blocked(v, listed&(p.locked|g.block), ViaName, name, path, whole)
+	}
+	if whole {
+		if n := path[len(path)-1]; n.record >= 0 {
+			v.Action, v.Index = LocalData, n.record
+			return v
+		}
+	}
+	for i := len(path) - 1; i >= 0; i-- {
+		if zone := path[i].zone; zone >= 0 {
+			v.Action, v.Index = Forward, zone
+			if !p.zoneOpen(zone, g) {
+				v.Action, v.NoDataBelow = NXDomain, false
+			}
+			return v
+		}
+	}
+	for i := len(path) - 1; i >= 0; i-- {
+		switch path[i].special {
+		case specialNone:
+			continue
+		case specialNXDomain:
+			v.Action = NXDomain
+		case specialNoData:
+			v.Action = NoData
+		case specialLocalhost:
+			v.Action = Localhost
+		}
+		return v
+	}
+	if !p.ready {
+		v.Action = NotReady
+		return v
+	}
+	if slices.ContainsFunc(path, func(n *node) bool { return n.helpline }) {
+		v.Allowed = true
+		return v
+	}
+	if rule := p.rule(path, g, at); rule >= 0 {
+		v.Rule = rule
+		if !p.spec.Rules[rule].Allow {
+			return p.blockedByRule(v, ViaRule, path, whole)
+		}
+		v.Allowed = true
+		return v
+	}
+	if g.OnlySet && !slices.ContainsFunc(path, func(n *node) bool { return slices.Contains(n.only, groupIndex) }) {
+		v.Action, v.Category, v.Via = Block, CategoryOnly, ViaOnly
+		v.NoDataBelow = openBelow(path, whole, groupIndex)
+		return v
+	}
+	if hit := listed & g.block; hit != 0 {
+		return p.blocked(v, hit, ViaName, name, path, whole)
+	}
+	if hit := listed & g.monitor; hit != 0 {
+		return p.monitored(v, hit, ViaName)
+	}
+	return v
+}
+
+// Recheck judges a name to which the answer of a question leads: locked categories, rules,
+// categories. v is the question's verdict, Passthru or Monitor; what comes back is it, or a graver one.
+func (p *Policy) Recheck(v Verdict, via Via, target []byte, at time.Time) Verdict {
+	g := &p.groups[v.Group]
+	listed := p.set.Match(target)
+	var buf [16]*node
+	path, _ := p.names.walk(target, buf[:0])
+	if listed&p.locked != 0 {
+		return p.blocked(v, listed&(p.locked|g.block), via, nil, nil, false)
+	}
+	if slices.ContainsFunc(path, func(n *node) bool { return n.helpline }) {
+		return v
+	}
+	if rule := p.rule(path, g, at); rule >= 0 {
+		if p.spec.Rules[rule].Allow {
+			return v
+		}
+		v.Rule = rule
+		return p.blockedByRule(v, via, nil, false)
+	}
+	return p.recheckCategories(v, listed, g, via)
+}
+
+// RecheckAddr judges an address of an answer, as Recheck does a name. Such a breach is low at most:
+// an address is shared by many sites.
+func (p *Policy) RecheckAddr(v Verdict, addr netip.Addr) Verdict {
+	g := &p.groups[v.Group]
+	listed := p.set.MatchAddr(addr)
+	was := v
+	if listed&p.locked != 0 {
+		v = p.blocked(v, listed&(p.locked|g.block), ViaAddress, nil, nil, false)
+	} else {
+		v = p.recheckCategories(v, listed, g, ViaAddress)
+	}
+	if v != was {
+		v.Severity = min(v.Severity, SeverityLow)
+	}
+	return v
+}
+
+func (p *Policy) recheckCategories(v Verdict, listed blocklist.Categories, g *group, via Via) Verdict {
+	switch {
+	case v.Allowed:
+	case listed&g.block != 0:
+		return p.blocked(v, listed&g.block, via, nil, nil, false)
+	case listed&g.monitor != 0 && v.Action != Monitor:
+		return p.monitored(v, listed&g.monitor, via)
+	}
+	return v
+}
+
+// Concerns reports whether Recheck or RecheckAddr could say anything of a target but "pass" to any
+// group at all. A cached answer of which no target concerns the policy needs no second look.
+func (p *Policy) Concerns(target []byte) bool {
+	if p.set.Match(target) != 0 {
+		return true
+	}
+	var buf [16]*node
+	path, _ := p.names.walk(target, buf[:0])
+	return slices.ContainsFunc(path, func(n *node) bool { return len(n.rules) > 0 })
+}
+
+// ConcernsAddr is Concerns for an address.
+func (p *Policy) ConcernsAddr(addr netip.Addr) bool { return p.set.MatchAddr(addr) != 0 }
+
+// NextChange returns the first moment after at at which a verdict may change by itself, or the zero
+// time. No answer may live longer.
+func (p *Policy) NextChange(at time.Time) time.Time {
+	for _, t := range p.expiries {
+		if t.After(at) {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// rule returns the rule that holds for the group and the path's name, or -1: those for the group
+// before those for everybody, the longest name first, and of one name the heir's before the parent's
+// and a block before an allow.
+func (p *Policy) rule(path []*node, g *group, at time.Time) int32 {
+	for _, everybody := range []bool{false, true} {
+		for i := len(path) - 1; i >= 0; i-- {
+			best, distance := int32(-1), len(g.ancestry)
+			for _, index := range path[i].rules {
+				r := &p.spec.Rules[index]
+				if (len(r.Groups) == 0) != everybody || !r.Expires.IsZero() && !at.Before(r.Expires) {
+					continue
+				}
+				d := 0
+				if !everybody {
+					d = slices.IndexFunc(g.ancestry, func(a uint16) bool { return slices.Contains(r.Groups, p.spec.Groups[a].Name) })
+				}
+				if d < 0 {
+					continue
+				}
+				if best < 0 || d < distance || d == distance && !r.Allow {
+					best, distance = index, d
+				}
+			}
+			if best >= 0 {
+				return best
+			}
+		}
+	}
+	return -1
+}
+
+func (p *Policy) zoneOpen(zone int32, g *group) bool {
+	groups := p.spec.Zones[zone].Groups
+	return len(groups) == 0 || slices.ContainsFunc(g.ancestry, func(a uint16) bool { return slices.Contains(groups, p.spec.Groups[a].Name) })
+}
+
+// blocked turns v into a block for the categories hit, named by the most severe.
+func (p *Policy) blocked(v Verdict, hit blocklist.Categories, via Via, name []byte, path []*node, whole bool) Verdict {
+	v = p.breach(v, hit, via)
+	v.Action, v.Rule, v.Allowed = Block, -1, false
+	v.NoDataBelow = openBelow(path, whole, v.Group) || name != nil && p.set.OpenBelow(name, hit)
+	return v
+}
+
+func (p *Policy) monitored(v Verdict, hit blocklist.Categories, via Via) Verdict {
+	v = p.breach(v, hit, via)
+	v.Action = Monitor
+	return v
+}
+
+func (p *Policy) breach(v Verdict, hit blocklist.Categories, via Via) Verdict {
+	worst := -1
+	for mask := uint64(hit); mask != 0; mask &= mask - 1 {
+		if i := bits.TrailingZeros64(mask); worst < 0 || p.spec.Categories[i].Severity > p.spec.Categories[worst].Severity {
+			worst = i
+		}
+	}
+	v.Categories, v.Category, v.Severity, v.Via = hit, int16(worst), p.spec.Categories[worst].Severity, via
+	return v
+}
+
+func (p *Policy) blockedByRule(v Verdict, via Via, path []*node, whole bool) Verdict {
+	v.Action, v.Category, v.Via, v.Categories = Block, CategoryRule, via, 0
+	v.Severity = p.spec.Rules[v.Rule].Severity
+	v.NoDataBelow = openBelow(path, whole, v.Group)
+	return v
+}
+
+// openBelow reports whether a name below the one that path leads to is let through for the group.
+func openBelow(path []*node, whole bool, group uint16) bool {
+	if !whole || len(path) == 0 {
+		return false
+	}
+	n := path[len(path)-1]
+	return n.belowAll || slices.Contains(n.below, group)
+}
+
+// Ready reports what Compile was told.
+func (p *Policy) Ready() bool { return p.ready }
+
+// Site is the resolver's name on its records.
+func (p *Policy) Site() string { return p.spec.Site }
+
+// Groups returns the names of the groups; the index of one is its Verdict.Group. The slice is the
+// caller's.
+func (p *Policy) Groups() []string {
+	all := make([]string, len(p.groups))
+	for i := range p.groups {
+		all[i] = p.groups[i].Name
+	}
+	return all
+}
+
+// Categories returns the categories; the index of one is its Verdict.Category. The slice must not be
+// changed.
+func (p *Policy) Categories() []Category { return p.spec.Categories }

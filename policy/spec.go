@@ -1,0 +1,103 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"schoolgate/blocklist"
+)
+
+// Spec is what a policy is compiled from: the configuration's categories, groups, rules, records
+// and zones, checked and converted, without anything of its file format.
+type Spec struct {
+	// Site names this resolver on each record and alert.
+	Site string
+	// Access holds the prefixes that may ask. Everybody else is refused.
+	Access []netip.Prefix
+	// Categories are in the order of the file, which breaks ties between equally severe ones.
+	// The index of one here is its blocklist.Category. At most blocklist.MaxCategories.
+	Categories []Category
+	// Groups may stand in any order. Inherit is resolved by Compile.
+	Groups []Group
+	// DefaultGroup is the group of a client that no other group names.
+	DefaultGroup string
+	// Rules are in the order of the file.
+	Rules []Rule
+	// Records holds the owner names of the local records. Verdict.Index counts in it.
+	Records []blocklist.Name
+	// Zones are the forwarded zones. Verdict.Index counts in it.
+	Zones []Zone
+}
+
+// Category is a kind of content, with what becomes of a name in it.
+type Category struct {
+	Name         string // as in the configuration: "pornography"
+	Title        string // for people: "Pornography"
+	Severity     Severity
+	Locked       bool // blocked for everybody, always; nothing lifts it
+	Confidential bool // its names appear in no record, log, alert or metric
+}
+
+// Group is a set of clients under one policy, as written: Inherit is not yet resolved.
+type Group struct {
+	Name    string
+	Clients []netip.Prefix // masked
+	Block   []string       // names of categories
+	Monitor []string       // names of categories
+	// Only, where OnlySet, is the list of names outside of which everything is blocked.
+	Only    []blocklist.Name
+	OnlySet bool
+	Inherit string // name of the parent, or ""
+	// AlertTo, where AlertToSet, replaces the receivers of every breach route that matches.
+	AlertTo    []string
+	AlertToSet bool
+	// Shared says that many people sit behind one address: an incident is by name, not by client.
+	Shared    bool
+	SharedSet bool
+}
+
+// Rule is an exception that IT wrote into the configuration, with its reason.
+type Rule struct {
+	Allow    bool // else it blocks
+	Names    []blocklist.Name
+	Groups   []string // empty: everybody
+	Reason   string
+	By       string
+	Added    time.Time
+	Expires  time.Time // zero: never
+	Severity Severity  // of a breach by a blocking rule
+	Line     int       // where it stands in the configuration
+}
+
+// Zone is a set of suffixes forwarded to the school's own servers, unfiltered.
+type Zone struct {
+	Names  []blocklist.Name
+	Groups []string // who may ask; empty: all
+}
+
+// Severity grades a category. The zero value is SeverityNone: blocked and counted, but no breach.
+type Severity uint8
+
+// The severities, mildest first, so that a greater value is a more severe one.
+const (
+	SeverityNone Severity = iota
+	SeverityLow
+	SeverityMedium
+	SeverityHigh
+	SeverityCritical
+)
+
+var severityNames = [...]string{"none", "low", "medium", "high", "critical"}
+
+// String returns the word of the configuration: "none" to "critical".
+func (s Severity) String() string { return severityNames[s] }
+
+// ParseSeverity reads the word of the configuration.
+func ParseSeverity(s string) (Severity, bool) {
+	for i, n := range severityNames {
+		if n == s {
+			return Severity(i), true
+		}
+	}
+	return 0, false
+}

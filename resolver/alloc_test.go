@@ -1,0 +1,97 @@
+//go:build !race
+
+package resolver_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"schoolgate/resolver"
+)
+
+// A flood of cached or blocked names must cost no garbage. The race detector's build allocates where
+// the real one does not, so this runs without it.
+func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
+	s := start(t, nil, startUpstream(t, records("hot.example. 3600 IN A 192.0.2.1")))
+	s.exchange(t, ask("hot.example", dns.TypeA), "udp", "")
+	for _, name := range []string{"hot.example", "a.noise.example", "localhost"} {
+		packet, err := ask(name, dns.TypeA).Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("udp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		buf := make([]byte, 1500)
+		if n := testing.AllocsPerRun(2000, func() {
+			if _, err := conn.Write(packet); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations a query", name, n)
+		}
+	}
+}
+
+func TestTheMetricsAreThoseOfTheContract(t *testing.T) {
+	s := start(t, nil, startUpstream(t, records("hot.example. 3600 IN A 192.0.2.1")))
+	problems, err := testutil.GatherAndLint(s.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	before := seriesCount(t, s)
+	for _, name := range []string{"hot.example", "a.porn.example", "b.porn.example", "illegal.example", "noise.example", "localhost", "missing.example"} {
+		for _, from := range []string{"", "127.0.0.9", "127.0.0.66"} {
+			s.exchange(t, ask(name, dns.TypeA), "udp", from)
+			s.exchange(t, ask(name, dns.TypeA), "tcp", from)
+		}
+	}
+	if after := seriesCount(t, s); after != before {
+		t.Errorf("%d series became %d: a closed set of labels must be there from the start", before, after)
+	}
+}
+
+func seriesCount(t *testing.T, s *server) int {
+	t.Helper()
+	n, err := testutil.GatherAndCount(s.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// BenchmarkPipeline is a query through all stages without a socket.
+func BenchmarkPipeline(b *testing.B) {
+	s := start(b, nil, startUpstream(b, records("hot.example. 3600 IN A 192.0.2.1")))
+	from := netip.MustParseAddrPort("127.0.0.1:4000")
+	for _, name := range []string{"hot.example", "a.noise.example"} {
+		packet, err := ask(name, dns.TypeA).Pack()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Ask(b.Context(), packet, from, "udp", false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+var _ resolver.Recorder = (*record)(nil)

@@ -1,0 +1,384 @@
+package dnswire_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+
+	"schoolgate/resolver/dnswire"
+)
+
+func pack(t testing.TB, m *dns.Msg) []byte {
+	t.Helper()
+	b, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func question(name string, typ uint16) *dns.Msg {
+	m := new(dns.Msg)
+	m.SetQuestion(dns.Fqdn(name), typ)
+	return m
+}
+
+func TestAQueryIsReadAsItWasWritten(t *testing.T) {
+	m := question("WwW.eXample.ORG", dns.TypeHTTPS)
+	m.SetEdns0(1400, true)
+	m.CheckingDisabled = true
+	packet := pack(t, m)
+
+	var q dnswire.Query
+	if status := q.Parse(packet); status != dnswire.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	type facts struct {
+		Name            string
+		ID, Type, Class uint16
+		EDNS, DO, CD    bool
+		UDPSize         uint16
+		End             int
+	}
+	want := facts{"\x03www\x07example\x03org\x00", m.Id, dns.TypeHTTPS, dns.ClassINET, true, true, true, 1400, 12 + 17 + 4}
+	got := facts{string(q.Name()), q.ID, q.Type, q.Class, q.EDNS, q.DO, q.Flags&dnswire.FlagCD != 0, q.UDPSize, q.QuestionEnd}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestABadPacketGetsTheRightStatus(t *testing.T) {
+	good := pack(t, question("example.org", dns.TypeA))
+	edit := func(f func(b []byte) []byte) []byte { return f(bytes.Clone(good)) }
+	withOPT := func(data ...byte) []byte {
+		return edit(func(b []byte) []byte {
+			b[11] = 1
+			b = append(b, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, byte(len(data)))
+			return append(b, data...)
+		})
+	}
+	for name, test := range map[string]struct {
+		packet []byte
+		want   dnswire.Status
+	}{
+		"nothing":                          {nil, dnswire.StatusIgnore},
+		"half a header":                    {good[:6], dnswire.StatusIgnore},
+		"a response":                       {edit(func(b []byte) []byte { b[2] |= 0x80; return b }), dnswire.StatusIgnore},
+		"a header alone":                   {edit(func(b []byte) []byte { b[5] = 0; return b[:12] }), dnswire.StatusFormErr},
+		"a question that is cut off":       {good[:20], dnswire.StatusFormErr},
+		"a question without its class":     {good[:len(good)-2], dnswire.StatusFormErr},
+		"two questions":                    {edit(func(b []byte) []byte { b[5] = 2; return append(b, b[12:]...) }), dnswire.StatusFormErr},
+		"an answer in a query":             {edit(func(b []byte) []byte { b[7] = 1; return b }), dnswire.StatusFormErr},
+		"octets behind the end":            {edit(func(b []byte) []byte { return append(b, 0) }), dnswire.StatusFormErr},
+		"a pointer in the question":        {edit(func(b []byte) []byte { b[12], b[13] = 0xC0, 12; return b }), dnswire.StatusFormErr},
+		"a label of the forbidden kinds":   {edit(func(b []byte) []byte { b[12] = 0x47; return b }), dnswire.StatusFormErr},
+		"an update":                        {edit(func(b []byte) []byte { b[2] = 5 << 3; return b }), dnswire.StatusNotImp},
+		"a notify":                         {edit(func(b []byte) []byte { b[2] = 4 << 3; return b }), dnswire.StatusNotImp},
+		"an OPT record":                    {withOPT(), dnswire.StatusOK},
+		"an OPT record with an option":     {withOPT(0, 3, 0, 0), dnswire.StatusOK},
+		"an option longer than its record": {withOPT(0, 3, 0, 9), dnswire.StatusFormErr},
+		"half an option":                   {withOPT(0, 3), dnswire.StatusFormErr},
+		"two OPT records": {
+			edit(func(b []byte) []byte {
+				b[11] = 2
+				opt := []byte{0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0}
+				return append(append(b, opt...), opt...)
+			}), dnswire.StatusFormErr,
+		},
+		"EDNS of another version": {
+			edit(func(b []byte) []byte {
+				b[11] = 1
+				return append(b, 0, 0, 41, 4, 208, 0, 1, 0, 0, 0, 0)
+			}), dnswire.StatusBadVers,
+		},
+		"OPT as the type asked for": {pack(t, question("example.org", dns.TypeOPT)), dnswire.StatusFormErr},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q dnswire.Query
+			if got := q.Parse(test.packet); got != test.want {
+				t.Errorf("status %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// The vectors of package blocklist hold both packages to one form of a name's key.
+func TestKeysAreThoseOfBlocklist(t *testing.T) {
+	f, err := os.Open("../../blocklist/testdata/names.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	checked := 0
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) != 2 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		key, err := hex.DecodeString(fields[1])
+		if err != nil {
+			continue
+		}
+		packet := append([]byte{0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, bytes.ToUpper(key)...)
+		if slices.ContainsFunc(key, func(b byte) bool { return b >= 0x80 }) {
+			packet = append(packet[:12], key...) // ToUpper is for letters of text
+		}
+		packet = append(packet, 0, 1, 0, 1)
+		var q dnswire.Query
+		if status := q.Parse(packet); status != dnswire.StatusOK || !bytes.Equal(q.Name(), key) {
+			t.Errorf("%s: status %d, key %x, want %x", fields[0], status, q.Name(), key)
+		}
+		checked++
+	}
+	if checked < 10 {
+		t.Errorf("%d vectors read: the file has changed its form", checked)
+	}
+}
+
+func rrs(t testing.TB, texts ...string) []dns.RR {
+	t.Helper()
+	var out []dns.RR
+	for _, text := range texts {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, rr)
+	}
+	return out
+}
+
+func response(t testing.TB, q *dns.Msg, answer, authority, additional []dns.RR) *dns.Msg {
+	t.Helper()
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.Compress = true
+	m.Answer, m.Ns, m.Extra = answer, authority, additional
+	return m
+}
+
+func TestAnAnswerIsCutToWhatWasAskedFor(t *testing.T) {
+	q := question("www.example.org", dns.TypeA)
+	m := response(t, q,
+		rrs(t, "www.example.org. 300 IN CNAME web.example.net.", "web.example.net. 60 IN A 192.0.2.1"),
+		rrs(t, "example.net. 600 IN NS ns.example.net."),
+		rrs(t, "ns.example.net. 600 IN A 192.0.2.53"))
+	m.SetEdns0(4096, false)
+	packet := pack(t, m)
+
+	a, err := dnswire.ParseAnswer(packet, q.Id, []byte("\x03www\x07example\x03org\x00"), dns.TypeA, 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := new(dns.Msg)
+	if err := got.Unpack(a.Msg); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Answer) != 2 || len(got.Ns) != 0 || len(got.Extra) != 0 || a.Negative {
+		t.Errorf("kept %v", got)
+	}
+	dnswire.AgeTTLs(a.Msg, a.TTLs, 50, 100)
+	if err := got.Unpack(a.Msg); err != nil {
+		t.Fatal(err)
+	}
+	if ttls := []uint32{got.Answer[0].Header().Ttl, got.Answer[1].Header().Ttl}; !slices.Equal(ttls, []uint32{100, 10}) {
+		t.Errorf("TTLs %v after 50 s under a limit of 100 s, want 100 and 10", ttls)
+	}
+}
+
+func TestANegativeAnswerLivesAsLongAsItsSOASays(t *testing.T) {
+	q := question("no.example.org", dns.TypeA)
+	m := response(t, q, nil, rrs(t, "example.org. 3600 IN SOA ns. host. 1 2 3 4 120"), nil)
+	m.Rcode = dns.RcodeNameError
+	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x02no\x07example\x03org\x00"), dns.TypeA, 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ttl := dnswire.BoundTTLs(a.Msg, a.TTLs, 0, 86400); !a.Negative || !a.SOA || ttl != 120 {
+		t.Errorf("negative %v, SOA %v, TTL %d; want a negative answer of 120 s", a.Negative, a.SOA, ttl)
+	}
+}
+
+func TestAnAnswerToAnotherQuestionIsNotBelieved(t *testing.T) {
+	q := question("example.org", dns.TypeA)
+	key := []byte("\x07example\x03org\x00")
+	good := response(t, q, rrs(t, "example.org. 60 IN A 192.0.2.1"), nil, nil)
+	for name, change := range map[string]func(m *dns.Msg){
+		"id":            func(m *dns.Msg) { m.Id++ },
+		"name":          func(m *dns.Msg) { m.Question[0].Name = "example.net." },
+		"type":          func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeAAAA },
+		"class":         func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS },
+		"no response":   func(m *dns.Msg) { m.Response = false },
+		"no question":   func(m *dns.Msg) { m.Question = nil },
+		"two questions": func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) },
+		"opcode":        func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify },
+	} {
+		m := good.Copy()
+		change(m)
+		if _, err := dnswire.ParseAnswer(pack(t, m), q.Id, key, dns.TypeA, 1, false); err == nil {
+			t.Errorf("%s: believed", name)
+		}
+	}
+	whole := pack(t, good)
+	for n := range len(whole) {
+		if _, err := dnswire.ParseAnswer(bytes.Clone(whole[:n]), q.Id, key, dns.TypeA, 1, false); err == nil {
+			t.Errorf("cut off at %d octets of %d: believed", n, len(whole))
+		}
+	}
+	if _, err := dnswire.ParseAnswer(whole, q.Id, key, dns.TypeA, 1, false); err != nil {
+		t.Errorf("the right one: %v", err)
+	}
+}
+
+func TestEveryTargetIsFound(t *testing.T) {
+	q := question("a.example", dns.TypeHTTPS)
+	m := response(t, q, rrs(
+		t, "a.example. 60 IN CNAME B.example.", "b.example. 60 IN DNAME c.example.",
+		`d.example. 60 IN HTTPS 1 svc.example. ipv4hint=192.0.2.7,192.0.2.8 ipv6hint=2001:db8::7`,
+		`e.example. 60 IN HTTPS 1 . alpn=h2`, "f.example. 60 IN HTTPS 0 alias.example.",
+		"g.example. 60 IN A 192.0.2.9", "g.example. 60 IN AAAA ::ffff:192.0.2.10", "h.example. 60 IN TXT x",
+	), nil, nil)
+	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x01a\x07example\x00"), dns.TypeHTTPS, 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type target struct {
+		Kind dnswire.Target
+		Name string
+		Addr string
+	}
+	var got []target
+	dnswire.Targets(a.Msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
+		text := ""
+		if addr.IsValid() {
+			text = addr.String()
+		}
+		got = append(got, target{kind, string(name), text})
+		return true
+	})
+	want := []target{
+		{dnswire.TargetCNAME, "\x01b\x07example\x00", ""},
+		{dnswire.TargetDNAME, "\x01c\x07example\x00", ""},
+		{dnswire.TargetAddress, "", "192.0.2.7"},
+		{dnswire.TargetAddress, "", "192.0.2.8"},
+		{dnswire.TargetAddress, "", "2001:db8::7"},
+		{dnswire.TargetSVCB, "\x03svc\x07example\x00", ""},
+		{dnswire.TargetSVCB, "\x05alias\x07example\x00", ""},
+		{dnswire.TargetAddress, "", "192.0.2.9"},
+		{dnswire.TargetAddress, "", "192.0.2.10"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheSOAOfOurOwnAnswersIsWellFormed(t *testing.T) {
+	packet := pack(t, question("blocked.example", dns.TypeA))
+	packet = dnswire.AppendSOA(packet, 30)
+	packet = dnswire.AppendOPT(packet, 1232, 0, true, dnswire.EDEBlocked)
+	dnswire.PutHeader(packet, dnswire.Header{ID: 1, Flags: dnswire.FlagQR, Rcode: 3, Questions: 1, Authority: 1, More: 1})
+	m := new(dns.Msg)
+	if err := m.Unpack(packet); err != nil {
+		t.Fatal(err)
+	}
+	soa, ok := m.Ns[0].(*dns.SOA)
+	if !ok || soa.Hdr.Name != "blocked.example." || soa.Hdr.Ttl != 30 || soa.Minttl != 30 {
+		t.Errorf("SOA %v", m.Ns[0])
+	}
+	ede, ok := m.IsEdns0().Option[0].(*dns.EDNS0_EDE)
+	if !ok || ede.InfoCode != dns.ExtendedErrorCodeBlocked || !m.IsEdns0().Do() {
+		t.Errorf("OPT %v", m.IsEdns0())
+	}
+}
+
+// What Parse takes, miekg takes and reads alike. The other way round does not hold: Parse refuses
+// octets behind the end, several questions and the like.
+func FuzzQueryAgreesWithMiekg(f *testing.F) {
+	m := question("www.Example.org", dns.TypeA)
+	f.Add(pack(f, m))
+	m.SetEdns0(4096, true)
+	f.Add(pack(f, m))
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		var q dnswire.Query
+		if q.Parse(bytes.Clone(packet)) != dnswire.StatusOK {
+			return
+		}
+		want := new(dns.Msg)
+		if err := want.Unpack(packet); err != nil {
+			// miekg reads the data of every record in the additional section; Parse only frames it.
+			if packet[11] == 0 {
+				t.Fatalf("Parse took what miekg refuses: %v", err)
+			}
+			return
+		}
+		got, _, err := dns.UnpackDomainName(q.Name(), 0)
+		if err != nil || !strings.EqualFold(got, want.Question[0].Name) || q.Type != want.Question[0].Qtype || q.Class != want.Question[0].Qclass {
+			t.Fatalf("read %q %d %d, miekg reads %v", got, q.Type, q.Class, want.Question[0])
+		}
+		if opt := want.IsEdns0(); (opt != nil) != q.EDNS || opt != nil && opt.Do() != q.DO {
+			t.Fatalf("EDNS %v DO %v, miekg reads %v", q.EDNS, q.DO, opt)
+		}
+	})
+}
+
+// Whatever an upstream sends, what ParseAnswer takes is a message that miekg can read, has the
+// question, and is walked by Targets and the TTL functions without harm.
+func FuzzAnswerIsWellFormed(f *testing.F) {
+	q := question("a.example", dns.TypeHTTPS)
+	q.Id = 7
+	m := response(f, q, rrs(f, "a.example. 60 IN CNAME b.example.", "b.example. 60 IN HTTPS 1 . alpn=h2 ipv4hint=192.0.2.1"),
+		rrs(f, "example. 60 IN SOA ns.example. host.example. 1 2 3 4 5"), nil)
+	m.SetEdns0(1232, true)
+	f.Add(pack(f, m), true)
+	f.Add(pack(f, m), false)
+	key := []byte("\x01a\x07example\x00")
+	f.Fuzz(func(t *testing.T, packet []byte, keep bool) {
+		a, err := dnswire.ParseAnswer(bytes.Clone(packet), 7, key, dns.TypeHTTPS, 1, keep)
+		if err != nil || a.TC {
+			return
+		}
+		answers, authority := dnswire.Counts(a.Msg)
+		if int(answers)+int(authority) != len(a.TTLs) {
+			t.Fatalf("%d and %d records, %d TTLs", answers, authority, len(a.TTLs))
+		}
+		dnswire.BoundTTLs(a.Msg, a.TTLs, 1, 100)
+		dnswire.AgeTTLs(a.Msg, a.TTLs, 3, 50)
+		dnswire.Targets(a.Msg, func(_ dnswire.Target, name []byte, _ netip.Addr) bool { return len(name) <= dnswire.MaxName })
+		if _, _, err := dns.UnpackDomainName(a.Msg, 12); err != nil {
+			t.Fatalf("the question's name: %v", err)
+		}
+	})
+}
+
+func BenchmarkQueryParse(b *testing.B) {
+	m := question("www.example.org", dns.TypeA)
+	m.SetEdns0(1232, false)
+	packet := pack(b, m)
+	var q dnswire.Query
+	b.ReportAllocs()
+	for b.Loop() {
+		if q.Parse(packet) != dnswire.StatusOK {
+			b.Fatal("refused")
+		}
+	}
+}
+
+func BenchmarkParseAnswer(b *testing.B) {
+	q := question("www.example.org", dns.TypeA)
+	packet := pack(b, response(b, q, rrs(b, "www.example.org. 300 IN CNAME web.example.net.", "web.example.net. 60 IN A 192.0.2.1"), nil, nil))
+	key := []byte("\x03www\x07example\x03org\x00")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := dnswire.ParseAnswer(packet, q.Id, key, dns.TypeA, 1, false); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package dnswire
+
+import "encoding/binary"
+
+const headerLen = 12
+
+// The record types, classes and response codes that the resolver treats in a way of their own.
+const (
+	TypeA     uint16 = 1
+	TypeNS    uint16 = 2
+	TypeCNAME uint16 = 5
+	TypeSOA   uint16 = 6
+	TypePTR   uint16 = 12
+	TypeHINFO uint16 = 13
+	TypeMX    uint16 = 15
+	TypeAAAA  uint16 = 28
+	TypeSRV   uint16 = 33
+	TypeDNAME uint16 = 39
+	TypeOPT   uint16 = 41
+	TypeSVCB  uint16 = 64
+	TypeHTTPS uint16 = 65
+	TypeTKEY  uint16 = 249
+	TypeANY   uint16 = 255
+
+	ClassIN uint16 = 1
+
+	RcodeSuccess  uint16 = 0
+	RcodeFormErr  uint16 = 1
+	RcodeServFail uint16 = 2
+	RcodeNXDomain uint16 = 3
+	RcodeNotImp   uint16 = 4
+	RcodeRefused  uint16 = 5
+	RcodeBadVers  uint16 = 16
+)
+
+// The bits of a header's second word (RFC 1035 §4.1.1, RFC 4035 §3).
+const (
+	FlagQR uint16 = 1 << 15
+	FlagAA uint16 = 1 << 10
+	FlagTC uint16 = 1 << 9
+	FlagRD uint16 = 1 << 8
+	FlagRA uint16 = 1 << 7
+	FlagAD uint16 = 1 << 5
+	FlagCD uint16 = 1 << 4
+
+	opcodeMask uint16 = 0xF << 11
+)
+
+// Query is what the resolver needs to know of a query. It holds a copy of the name only, so that it
+// stays true when the packet's bytes are reused.
+type Query struct {
+	ID    uint16
+	Flags uint16 // the header's second word
+	Type  uint16
+	Class uint16
+	// QuestionEnd is the offset behind the question in the packet; 0 where there is no question.
+	QuestionEnd int
+	// EDNS says that there is an OPT record; UDPSize and DO are of it (RFC 6891 §6.1).
+	EDNS    bool
+	DO      bool
+	UDPSize uint16
+
+	name    [MaxName]byte
+	nameLen int
+}
+
+// Name is the QNAME's key. It is of the Query: a caller that keeps it copies it.
+func (q *Query) Name() []byte { return q.name[:q.nameLen] }
+
+// Verdict on a packet, of Parse.
+type Status uint8
+
+// The statuses.
+const (
+	StatusOK     Status = iota
+	StatusIgnore        // no query at all: not to be answered
+	StatusFormErr
+	StatusNotImp
+	StatusBadVers
+)
+
+// Parse reads a query. Every status but StatusIgnore has a response; where QuestionEnd is not 0, that
+// response repeats the question. A query must have one question, no answer and no authority, at most
+// one OPT record, and not an octet behind its last record.
+func (q *Query) Parse(msg []byte) Status {
+	q.QuestionEnd, q.nameLen, q.EDNS, q.DO, q.UDPSize, q.Type, q.Class = 0, 0, false, false, 0, 0, 0
+	if len(msg) < headerLen {
+		return StatusIgnore
+	}
+	q.ID = binary.BigEndian.Uint16(msg)
+	q.Flags = binary.BigEndian.Uint16(msg[2:])
+	if q.Flags&FlagQR != 0 {
+		return StatusIgnore
+	}
+	if q.Flags&opcodeMask != 0 {
+		return StatusNotImp
+	}
+	// One question, no answer, no authority.
+	if binary.BigEndian.Uint32(msg[4:]) != 1<<16 || binary.BigEndian.Uint16(msg[8:]) != 0 {
+		return StatusFormErr
+	}
+	n, off, err := plainName(&q.name, msg, headerLen)
+	if err != nil || off+4 > len(msg) {
+		return StatusFormErr
+	}
+	q.nameLen = n
+	q.Type = binary.BigEndian.Uint16(msg[off:])
+	q.Class = binary.BigEndian.Uint16(msg[off+2:])
+	q.QuestionEnd = off + 4
+	return q.parseAdditional(msg, int(binary.BigEndian.Uint16(msg[10:])))
+}
+
+func (q *Query) parseAdditional(msg []byte, count int) Status {
+	off, version := q.QuestionEnd, byte(0)
+	for range count {
+		rr, err := parseRecord(msg, off)
+		if err != nil {
+			return StatusFormErr
+		}
+		if rr.Type == TypeOPT {
+			if q.EDNS || msg[off] != 0 || !validOptions(msg[rr.Data:rr.End]) {
+				return StatusFormErr
+			}
+			q.EDNS = true
+			q.UDPSize = rr.Class
+			version = byte(rr.TTL >> 16)
+			q.DO = rr.TTL&(1<<15) != 0
+		}
+		off = rr.End
+	}
+	switch {
+	case off != len(msg) || q.Type == TypeOPT:
+		return StatusFormErr
+	case version != 0:
+		return StatusBadVers
+	}
+	return StatusOK
+}
+
+// validOptions reports whether the options of an OPT record fill it exactly (RFC 6891 §6.1.2).
+func validOptions(data []byte) bool {
+	for len(data) >= 4 {
+		size := 4 + int(binary.BigEndian.Uint16(data[2:]))
+		if size > len(data) {
+			return false
+		}
+		data = data[size:]
+	}
+	return len(data) == 0
+}

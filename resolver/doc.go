@@ -1,0 +1,22 @@
+// Package resolver answers DNS queries: it listens, asks package policy, which is the decision point,
+// and enforces what that says, from its cache and from upstream servers (RFC 9499: a forwarder).
+//
+// A query goes through seven stages, in pipeline.go from top to bottom:
+//
+//	bytes in
+//	  1 decode      header, one question, EDNS facts: offsets into the packet
+//	  2 identify    source address → group; may it ask?
+//	  3 decide      name × group × time → verdict
+//	  4 answer      blocked or local: build it · cached: take it · else: forward (the only wait)
+//	  5 recheck     every name and address to which an upstream's answer leads is judged too
+//	  6 record      counters always; the record where the verdict is a breach
+//	  7 encode      id, TTL, EDE, size limit, truncation
+//	bytes out
+//
+// Whatever needs no waiting is answered by the reader that took the packet off its socket: no
+// goroutine, no channel, and for cached and blocked names no allocation. A query that has to wait goes
+// to the forwarder, which joins equal questions, asks upstream, and finishes it.
+//
+// The cache holds what upstreams said, never what policy said. The policy judges before the cache is
+// looked at; so a reload needs no flush, groups share one cache, and there is no stale verdict.
+package resolver

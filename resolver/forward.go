@@ -1,0 +1,252 @@
+package resolver
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	cryptorand "crypto/rand"
+
+	"schoolgate/resolver/dnswire"
+)
+
+// The bounds on what waits: beyond them a question is answered SERVFAIL at once, so that a dead
+// upstream under a flood costs a known amount of memory and the readers nothing.
+const (
+	maxCalls   = 4096  // questions asked upstream at one time
+	maxWaiting = 16384 // queries that wait for them
+	// giveUp bounds all tries for one question together. A client's stub resolver waits 5 s.
+	giveUp = 4 * time.Second
+)
+
+// forwarder asks upstream. Equal questions in flight share one call, so that a burst of them is one
+// question outside, and a forger has one port and id to guess, not many (CVE-2023-30464).
+type forwarder struct {
+	resolver *Resolver
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	calls   map[string]*call
+	waiting int
+	closed  bool
+
+	running sync.WaitGroup
+}
+
+// call is one question asked upstream, with the queries that wait for its answer.
+type call struct {
+	question []byte // the cache's key
+	name     []byte
+	typ      uint16
+	do, cd   bool
+	pool     *pool
+	waiters  []*query
+}
+
+func newForwarder(r *Resolver) *forwarder {
+	return &forwarder{resolver: r, log: r.log, calls: make(map[string]*call)}
+}
+
+// submit hands q over: from then on it is the forwarder's. It returns false where there is no room;
+// then q is answered SERVFAIL by whoever has it.
+func (f *forwarder) submit(q *query, p *pool) (taken bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, joined := f.calls[string(q.question)]
+	if f.closed || f.waiting >= maxWaiting || !joined && len(f.calls) >= maxCalls {
+		f.resolver.metrics.overload.Inc()
+		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
+		return false
+	}
+	q.state.Store(ownedByForwarder)
+	f.waiting++
+	if joined {
+		c.waiters = append(c.waiters, q)
+		return true
+	}
+	c = &call{
+		question: append([]byte(nil), q.question...), name: append([]byte(nil), q.msg.Name()...),
+		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, waiters: []*query{q},
+	}
+	f.calls[string(c.question)] = c
+	f.running.Go(func() { f.run(c) })
+	return true
+}
+
+func (f *forwarder) run(c *call) {
+	e := f.ask(c)
+	if e != nil {
+		f.resolver.cache.put(e)
+	}
+	f.mu.Lock()
+	delete(f.calls, string(c.question))
+	f.waiting -= len(c.waiters)
+	f.mu.Unlock()
+
+	for _, q := range c.waiters {
+		f.finish(q, e)
+		q.state.Store(ownedByReader)
+		queries.Put(q)
+	}
+}
+
+func (f *forwarder) finish(q *query, e *entry) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			f.resolver.fault(q, fault)
+		}
+	}()
+	if e != nil {
+		q.entry, q.elapsed = e, 0
+	} else {
+		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
+	}
+	f.resolver.finish(q)
+}
+
+// close waits for the calls that run and lets no more begin.
+func (f *forwarder) close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.running.Wait()
+}
+
+// ask tries the servers in turn until one answers; nil where none does.
+func (f *forwarder) ask(c *call) *entry {
+	started := time.Now()
+	servers := c.pool.order(started)
+	deadline := started.Add(max(giveUp, c.pool.timeout))
+	for i, s := range servers {
+		timeout := c.pool.timeout
+		if i < len(servers)-1 {
+			timeout = min(timeout, shortTry)
+		}
+		now := time.Now()
+		timeout = min(timeout, deadline.Sub(now))
+		if timeout <= 0 {
+			break
+		}
+		answer, err := s.exchange(c, now.Add(timeout))
+		rtt := time.Since(now)
+		if err != nil {
+			s.didNotAnswer(time.Now())
+			s.metrics.failed(err)
+			f.log.Debug("upstream did not answer", "upstream", s.String(), "error", err)
+			continue
+		}
+		s.answered(rtt)
+		s.metrics.duration.Observe(rtt.Seconds())
+		if answer.Rcode != dnswire.RcodeSuccess && answer.Rcode != dnswire.RcodeNXDomain && answer.Rcode != rcodeYXDomain {
+			s.metrics.refused.Inc() // another server may know better
+			continue
+		}
+		s.metrics.ok.Inc()
+		return newEntry(c.question, answer, time.Now(), f.resolver.snapshot.Load().Cache)
+	}
+	return nil
+}
+
+// rcodeYXDomain is the answer to a name that a DNAME record makes too long (RFC 6672 §2.2).
+const rcodeYXDomain = 6
+
+// exchange asks s once, over UDP and, where the answer does not fit, over TCP.
+func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
+	if !s.tcp {
+		answer, err := s.exchangeUDP(c, deadline)
+		if err != nil || !answer.TC {
+			return answer, err
+		}
+		s.metrics.truncated.Inc()
+	}
+	return s.exchangeTCP(c, deadline)
+}
+
+// maxUpstreamUDP is how much we offer to take over UDP, and the most that is read.
+const maxUpstreamUDP = 1232
+
+// newID returns an id that cannot be foretold (RFC 5452 §9.2); a client's id never goes upstream.
+func newID() uint16 {
+	var b [2]byte
+	cryptorand.Read(b[:]) // never fails: crypto/rand
+	return binary.BigEndian.Uint16(b[:])
+}
+
+// exchangeUDP uses a socket of its own for one question: the system gives it a port at random, and
+// as it is connected, takes datagrams from that server only. What is not the answer to this question
+// is passed over: the right one may still come (RFC 5452 §9.1).
+func (s *server) exchangeUDP(c *call, deadline time.Time) (dnswire.Answer, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr))
+	if err != nil {
+		return dnswire.Answer{}, fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return dnswire.Answer{}, fmt.Errorf("deadline: %w", err)
+	}
+	id := newID()
+	buf := make([]byte, 0, maxUpstreamUDP+1)
+	if _, err := conn.Write(dnswire.AppendQuery(buf, id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)); err != nil {
+		return dnswire.Answer{}, fmt.Errorf("send: %w", err)
+	}
+	buf = buf[:cap(buf)]
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return dnswire.Answer{}, fmt.Errorf("receive: %w", err)
+		}
+		answer, err := dnswire.ParseAnswer(buf[:n], id, c.name, c.typ, dnswire.ClassIN, c.do)
+		if err == nil {
+			return answer, nil
+		}
+		s.metrics.mismatched.Inc()
+	}
+}
+
+func (s *server) exchangeTCP(c *call, deadline time.Time) (dnswire.Answer, error) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", s.addr.String())
+	if err != nil {
+		return dnswire.Answer{}, fmt.Errorf("connect over TCP: %w", err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return dnswire.Answer{}, fmt.Errorf("deadline: %w", err)
+	}
+	id := newID()
+	query := dnswire.AppendQuery(make([]byte, 2, 512), id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
+	binary.BigEndian.PutUint16(query, uint16(len(query)-2))
+	if _, err := conn.Write(query); err != nil {
+		return dnswire.Answer{}, fmt.Errorf("send over TCP: %w", err)
+	}
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return dnswire.Answer{}, fmt.Errorf("receive over TCP: %w", err)
+	}
+	buf := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(conn, buf); err != nil {
+		return dnswire.Answer{}, fmt.Errorf("receive over TCP: %w", err)
+	}
+	answer, err := dnswire.ParseAnswer(buf, id, c.name, c.typ, dnswire.ClassIN, c.do)
+	if err == nil && answer.TC {
+		err = dnswire.ErrFormat // a truncated answer over TCP makes no sense
+	}
+	if err != nil {
+		return dnswire.Answer{}, fmt.Errorf("answer over TCP: %w", err)
+	}
+	return answer, nil
+}
+
+// isTimeout tells a server that was silent from one that could not be reached.
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+}

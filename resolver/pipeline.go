@@ -1,0 +1,268 @@
+package resolver
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"schoolgate/blocklist"
+	"schoolgate/policy"
+	"schoolgate/resolver/dnswire"
+)
+
+// serve takes a query through the stages of doc.go, from the packet's bytes to the response's. It
+// returns false where the answer must be waited for: q then belongs to the forwarder, which calls
+// finish, and must not be touched again.
+func (r *Resolver) serve(q *query) (finished bool) {
+	if !r.decode(q) {
+		return true // no query: no response, and nothing to record
+	}
+	if r.identify(q) && r.decide(q) && !r.answer(q) {
+		return false
+	}
+	r.finish(q)
+	return true
+}
+
+// finish is stages 5 to 7 and the sending. Every query that gets a response comes through here, so
+// that none goes unrecorded.
+func (r *Resolver) finish(q *query) {
+	r.recheck(q)
+	r.record(q)
+	r.encode(q)
+	q.sender.send(q)
+}
+
+// decode is stage 1. It returns false for a packet that gets no response at all.
+func (r *Resolver) decode(q *query) (answerable bool) {
+	q.received = time.Now()
+	q.snapshot = r.snapshot.Load()
+	q.status = q.msg.Parse(q.in)
+	return q.status != dnswire.StatusIgnore
+}
+
+// identify is stage 2: who asks, and may they? Only then is it said what is wrong with the packet.
+func (r *Resolver) identify(q *query) (goOn bool) {
+	var mayAsk bool
+	q.group, mayAsk = q.snapshot.policy.Identify(q.from.Addr())
+	q.verdict.Group = q.group
+	switch {
+	case !mayAsk:
+		q.verdict.Action = policy.Refuse
+		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDEProhibited)
+	case q.status == dnswire.StatusFormErr:
+		q.fail(outcomeFailed, dnswire.RcodeFormErr, dnswire.EDENone)
+	case q.status == dnswire.StatusNotImp:
+		q.fail(outcomeRefused, dnswire.RcodeNotImp, dnswire.EDENone)
+	case q.status == dnswire.StatusBadVers:
+		q.fail(outcomeFailed, dnswire.RcodeBadVers, dnswire.EDENone)
+	case q.msg.Class != dnswire.ClassIN:
+		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDENotSupported)
+	default:
+		return true
+	}
+	return false
+}
+
+// decide is stage 3. The policy judges before the cache is looked at, so that a reload needs no
+// flush and no answer outlives the verdict that let it through.
+func (r *Resolver) decide(q *query) (goOn bool) {
+	q.verdict = q.snapshot.policy.Decide(q.group, q.msg.Name(), q.received)
+	switch q.verdict.Action {
+	case policy.Passthru:
+		q.outcome = outcomeAllowed
+	case policy.Monitor:
+		q.outcome = outcomeMonitored
+	case policy.Forward:
+		q.outcome = outcomeLocal
+	case policy.Block:
+		q.block()
+		return false
+	case policy.LocalData:
+		q.outcome = outcomeLocal
+		q.localData()
+		return false
+	case policy.NXDomain:
+		q.outcome = outcomeLocal
+		q.negative(dnswire.RcodeNXDomain, seconds(q.snapshot.Blocking.TTL))
+		return false
+	case policy.NoData:
+		q.outcome = outcomeLocal
+		q.negative(dnswire.RcodeSuccess, seconds(q.snapshot.Blocking.TTL))
+		return false
+	case policy.Localhost:
+		q.outcome = outcomeLocal
+		q.localhost()
+		return false
+	case policy.NotReady:
+		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENotReady)
+		return false
+	case policy.Refuse:
+		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDEProhibited)
+		return false
+	}
+	return true
+}
+
+// answer is stage 4 for what is to be looked up: from the cache, else from upstream, which is the
+// only wait.
+func (r *Resolver) answer(q *query) (settled bool) {
+	switch typ := q.msg.Type; {
+	case typ == dnswire.TypeANY:
+		q.any()
+		return true
+	case typ >= firstMetaType && typ <= lastMetaType:
+		// Zone transfers and the like are between servers: never passed on.
+		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDENotSupported)
+		return true
+	}
+	pool := q.snapshot.pool
+	if q.verdict.Action == policy.Forward {
+		pool = q.snapshot.zones[q.verdict.Index]
+	}
+	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
+	if q.entry, q.elapsed = r.cache.get(q.question, q.received); q.entry != nil {
+		r.metrics.cacheHit.Inc()
+		return true
+	}
+	r.metrics.cacheMiss.Inc()
+	return !r.forwarder.submit(q, pool)
+}
+
+// recheck is stage 5: each name and address to which an upstream's answer leads is judged too. Of an
+// entry whose targets concern nobody under this policy, that is known from the first time.
+func (r *Resolver) recheck(q *query) {
+	if q.entry == nil || q.verdict.Action == policy.Forward {
+		return
+	}
+	p := q.snapshot.policy
+	if s := q.entry.screened.Load(); s == nil || s.generation != q.snapshot.generation {
+		q.entry.screened.Store(&screening{generation: q.snapshot.generation, concerned: concerned(p, q.entry.msg)})
+	}
+	if !q.entry.screened.Load().concerned {
+		return
+	}
+	verdict := q.verdict
+	dnswire.Targets(q.entry.msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
+		next := verdict
+		if kind == dnswire.TargetAddress {
+			next = p.RecheckAddr(verdict, addr)
+		} else {
+			next = p.Recheck(verdict, viaTarget[kind], name, q.received)
+		}
+		if next != verdict {
+			q.event = eventTarget{name: append([]byte(nil), name...), addr: addr}
+			verdict = next
+		}
+		return verdict.Action != policy.Block
+	})
+	q.verdict = verdict
+	switch verdict.Action {
+	case policy.Block:
+		q.entry = nil
+		q.block()
+	case policy.Monitor:
+		q.outcome = outcomeMonitored
+	}
+}
+
+var viaTarget = [...]policy.Via{
+	dnswire.TargetCNAME: policy.ViaCNAME, dnswire.TargetDNAME: policy.ViaDNAME,
+	dnswire.TargetSVCB: policy.ViaSVCB, dnswire.TargetAddress: policy.ViaAddress,
+}
+
+func concerned(p *policy.Policy, msg []byte) bool {
+	found := false
+	dnswire.Targets(msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
+		if kind == dnswire.TargetAddress {
+			found = p.ConcernsAddr(addr)
+		} else {
+			found = p.Concerns(name)
+		}
+		return !found
+	})
+	return found
+}
+
+// record is stage 6: the counters always, the record where the verdict is a breach.
+func (r *Resolver) record(q *query) {
+	v := q.verdict
+	q.snapshot.counters.query(q)
+	if v.Action == policy.Block {
+		q.snapshot.counters.blocked(v)
+	}
+	if !v.Breach() || q.unrecorded {
+		return
+	}
+	q.snapshot.counters.breach(v)
+	r.recorder.Record(policy.Event{
+		Time:      q.received,
+		Client:    policy.Client{Addr: q.from.Addr()},
+		Policy:    q.snapshot.policy,
+		Verdict:   v,
+		Name:      blocklist.Name(q.msg.Name()),
+		Type:      q.msg.Type,
+		Transport: q.transport.name,
+		Target:    blocklist.Name(q.event.name),
+		Address:   q.event.addr,
+	})
+}
+
+// encode is stage 7: the response's bytes, within what the client takes.
+func (r *Resolver) encode(q *query) {
+	flags := dnswire.FlagQR | dnswire.FlagRA | q.flags | q.msg.Flags&(dnswire.FlagRD|dnswire.FlagCD|opcodeBits)
+	if e := q.entry; e != nil {
+		q.start()
+		q.out = append(q.out, e.msg[len(q.out):]...)
+		dnswire.AgeTTLs(q.out, e.ttls, q.elapsed, q.clientTTL())
+		q.answers, q.authority = dnswire.Counts(e.msg)
+		q.rcode = e.rcode
+		if q.msg.DO || q.msg.Flags&dnswire.FlagAD != 0 {
+			flags |= binary.BigEndian.Uint16(e.msg[2:]) & dnswire.FlagAD
+		}
+	}
+	limit := q.transport.limit
+	if q.transport == overUDP {
+		limit = min(limit, max(minUDP, int(q.msg.UDPSize)))
+	}
+	if q.msg.EDNS && len(q.out)+optWithEDE > limit {
+		q.ede = dnswire.EDENone // RFC 8914 §3: it goes first
+	}
+	opt := 0
+	if q.msg.EDNS {
+		opt = optWithoutEDE
+	}
+	if len(q.out)+opt > limit {
+		q.start()
+		q.answers, q.authority = 0, 0
+		flags |= dnswire.FlagTC
+	}
+	h := dnswire.Header{
+		ID: q.msg.ID, Flags: flags, Rcode: q.rcode, Answers: q.answers, Authority: q.authority,
+	}
+	if q.msg.QuestionEnd > 0 {
+		h.Questions = 1
+	}
+	if q.msg.EDNS {
+		h.More = 1
+		q.out = dnswire.AppendOPT(q.out, maxUDP, q.rcode, q.msg.DO, q.ede)
+	}
+	dnswire.PutHeader(q.out, h)
+	q.snapshot.counters.response(q.rcode)
+}
+
+// The sizes of stage 7.
+const (
+	minUDP        = 512  // RFC 1035 §4.2.1
+	maxUDP        = 1232 // RFC 9715: no fragment on any path
+	optWithoutEDE = 11
+	optWithEDE    = optWithoutEDE + 6
+
+	opcodeBits = 0xF << 11
+)
+
+// Query types from 128 to 255 ask for something else than a type of record (RFC 6895 §3.1).
+const (
+	firstMetaType = 128
+	lastMetaType  = 254
+)

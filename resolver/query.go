@@ -1,0 +1,117 @@
+package resolver
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"schoolgate/policy"
+	"schoolgate/resolver/dnswire"
+)
+
+// maxQuery is the largest query that is read: a question has at most 271 octets, the rest is for
+// EDNS options.
+const maxQuery = 4096
+
+// query is one query on its way through the pipeline. It is owned by one goroutine at a time: the
+// reader that took it from the pool, then, where the answer must be waited for, the forwarder, which
+// gives it back to the pool when it has sent the answer. state shows whose it is.
+type query struct {
+	state atomic.Uint32 // ownedByReader or ownedByForwarder
+
+	// What came, from where, and the way back.
+	in        []byte // the packet: a part of buf
+	from      netip.AddrPort
+	transport *transport
+	sender    sender
+	oob       []byte // for UDP on a wildcard address: the control message that names our address
+	received  time.Time
+
+	// unrecorded keeps schoolgate's own checks out of the record of breaches.
+	unrecorded bool
+
+	// What the stages found out, in their order.
+	status   dnswire.Status
+	msg      dnswire.Query
+	snapshot *snapshot
+	group    uint16
+	verdict  policy.Verdict
+	question []byte // the cache's key
+	entry    *entry // the upstream's answer
+	elapsed  uint32 // its age in seconds
+	event    eventTarget
+
+	// The answer.
+	outcome   outcome
+	rcode     uint16
+	flags     uint16 // AA, AD
+	ede       dnswire.EDE
+	answers   uint16
+	authority uint16
+	out       []byte // the response; empty: none is sent
+
+	buf    [maxQuery]byte
+	oobBuf [64]byte
+	outBuf [2048]byte
+	keyBuf [dnswire.MaxName + 11]byte
+}
+
+// eventTarget is what matched where it was not the question itself.
+type eventTarget struct {
+	name []byte
+	addr netip.Addr
+}
+
+const (
+	ownedByReader uint32 = iota
+	ownedByForwarder
+)
+
+// sender sends q.out to where q came from. It is called by whoever owns q.
+type sender interface {
+	send(q *query)
+}
+
+// transport is how a query came.
+type transport struct {
+	name  string
+	index int
+	limit int // the most octets of a response
+}
+
+var (
+	overUDP = &transport{name: "udp", index: 0, limit: maxUDP}
+	overTCP = &transport{name: "tcp", index: 1, limit: 65535}
+
+	transports = []*transport{overUDP, overTCP}
+)
+
+var queries = sync.Pool{New: func() any { return new(query) }}
+
+// outcome is the label of schoolgate_queries_total.
+type outcome uint8
+
+const (
+	outcomeAllowed outcome = iota
+	outcomeBlocked
+	outcomeMonitored
+	outcomeRewritten
+	outcomeLocal
+	outcomeRefused
+	outcomeFailed
+)
+
+var outcomes = []string{"allowed", "blocked", "monitored", "rewritten", "local", "refused", "failed"}
+
+// reset makes q ready for the next packet. The answer's buffer keeps what it grew to.
+func (q *query) reset() {
+	q.in, q.oob, q.question, q.snapshot, q.entry = nil, nil, nil, nil, nil
+	q.event = eventTarget{}
+	q.verdict = policy.Verdict{}
+	q.unrecorded = false
+	q.group, q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0, 0
+	q.ede = dnswire.EDENone
+	q.outcome = outcomeFailed
+	q.out = q.outBuf[:0]
+}

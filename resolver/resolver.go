@@ -1,0 +1,256 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"schoolgate/policy"
+	"schoolgate/resolver/dnswire"
+)
+
+// Resolver answers queries under the settings that Apply last gave it.
+type Resolver struct {
+	log       *slog.Logger
+	recorder  Recorder
+	metrics   *metrics
+	panics    prometheus.Counter
+	cache     *cache
+	forwarder *forwarder
+	snapshot  atomic.Pointer[snapshot]
+	listeners []*listener
+
+	applyMu    sync.Mutex
+	servers    map[Upstream]*server // every one that was ever applied
+	generation uint64
+}
+
+// snapshot is what one Apply put in force. A query loads it once, and is judged and answered by it.
+type snapshot struct {
+	Settings
+	policy     *policy.Policy
+	generation uint64
+	pool       *pool
+	zones      []*pool
+	records    map[string][]Record // by the owner's key
+	counters   *counters
+}
+
+// New opens the sockets and puts the first settings in force. Nothing is served until Run.
+func New(c Config) (*Resolver, error) {
+	r := &Resolver{
+		log: c.Logger, recorder: c.Recorder, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
+	}
+	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.cache.len()) })
+	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "schoolgate_panics_total", Help: "Queries that met a fault of the program; answered SERVFAIL.",
+	})
+	c.Registerer.MustRegister(r.panics)
+	r.forwarder = newForwarder(r)
+	if err := r.Apply(c.Settings); err != nil {
+		return nil, err
+	}
+	for _, addr := range c.Listen {
+		l, err := listen(r, addr)
+		if err != nil {
+			r.closeListeners()
+			return nil, err
+		}
+		r.listeners = append(r.listeners, l)
+	}
+	return r, nil
+}
+
+// Apply puts settings in force for every query that comes from now on. Those that wait for an
+// upstream are finished under the settings that they came under, with what the cache learned kept.
+func (r *Resolver) Apply(s Settings) error {
+	if s.Policy == nil {
+		return errors.New("apply settings: no policy")
+	}
+	r.applyMu.Lock()
+	defer r.applyMu.Unlock()
+	r.generation++
+	next := &snapshot{
+		Settings: s, policy: s.Policy, generation: r.generation, records: make(map[string][]Record),
+		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy),
+	}
+	for _, zone := range s.Zones {
+		h := fnv.New64a()
+		for _, u := range zone.Servers {
+			fmt.Fprintln(h, u)
+		}
+		next.zones = append(next.zones, r.newPool(zone, h.Sum64()))
+	}
+	for _, rec := range s.Records {
+		next.records[string(rec.name)] = append(next.records[string(rec.name)], rec)
+	}
+	r.snapshot.Store(next)
+	return nil
+}
+
+// newPool makes a pool; a server that was known before keeps what is known of it.
+func (r *Resolver) newPool(u Upstreams, id uint64) *pool {
+	p := &pool{id: id, strategy: u.Strategy, timeout: u.Timeout}
+	for _, upstream := range u.Servers {
+		s := r.servers[upstream]
+		if s == nil {
+			s = &server{Upstream: upstream, metrics: r.metrics.upstream(upstream.String())}
+			r.servers[upstream] = s
+		}
+		p.servers = append(p.servers, s)
+	}
+	return p
+}
+
+// drainTime bounds how long Run waits, once it is to end, for queries that are on their way.
+const drainTime = 5 * time.Second
+
+// Run serves until ctx ends, then lets what waits for upstreams finish, and closes the sockets.
+func (r *Resolver) Run(ctx context.Context) error {
+	var serving sync.WaitGroup
+	for _, l := range r.listeners {
+		l.run(&serving)
+	}
+	<-ctx.Done()
+	for _, l := range r.listeners {
+		l.stopReading()
+	}
+	done := make(chan struct{})
+	go func() {
+		serving.Wait()
+		r.forwarder.close()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(drainTime):
+		r.log.Warn("queries were still waiting for upstream servers at the stop")
+	}
+	r.closeListeners()
+	<-done
+	return nil
+}
+
+func (r *Resolver) closeListeners() {
+	for _, l := range r.listeners {
+		l.close()
+	}
+}
+
+// Addrs returns where it listens, with the ports that the system gave for port 0.
+func (r *Resolver) Addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, l := range r.listeners {
+		addrs = append(addrs, l.addr)
+	}
+	return addrs
+}
+
+// Stats is the state of the parts that wait and keep.
+type Stats struct {
+	Upstreams    []UpstreamStats // of the servers in force, zones last
+	CacheEntries int
+	Waiting      int // queries that wait for an upstream
+}
+
+// UpstreamStats is what is known of a server.
+type UpstreamStats struct {
+	Server   string
+	Healthy  bool
+	RTT      time.Duration // smoothed; 0: it has not answered yet
+	Queries  uint64
+	Failures uint64
+}
+
+// Stats returns the present state.
+func (r *Resolver) Stats() Stats {
+	s := r.snapshot.Load()
+	now := time.Now()
+	var stats Stats
+	for _, p := range append([]*pool{s.pool}, s.zones...) {
+		for _, server := range p.servers {
+			stats.Upstreams = append(stats.Upstreams, server.stats(now))
+		}
+	}
+	stats.CacheEntries = r.cache.len()
+	r.forwarder.mu.Lock()
+	stats.Waiting = r.forwarder.waiting
+	r.forwarder.mu.Unlock()
+	return stats
+}
+
+// serveSafely is serve, with a fault of ours turned into SERVFAIL and a number that alerts: one bad
+// packet must not end the school's DNS.
+func (r *Resolver) serveSafely(q *query) (finished bool) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			r.fault(q, fault)
+			finished = true
+		}
+	}()
+	return r.serve(q)
+}
+
+func (r *Resolver) fault(q *query, fault any) {
+	r.panics.Inc()
+	r.log.Error("fault while answering a query", "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	if len(q.in) < headerLen {
+		return
+	}
+	q.out = append(q.out[:0], q.in[:headerLen]...)
+	dnswire.PutHeader(q.out, dnswire.Header{
+		ID: q.msg.ID, Flags: dnswire.FlagQR | dnswire.FlagRA | q.msg.Flags&dnswire.FlagRD, Rcode: dnswire.RcodeServFail,
+	})
+	q.sender.send(q)
+}
+
+// Ask takes a query through the pipeline as if it had come from a client at from, "udp" or "tcp",
+// and returns the response; nil where none is sent. It is how schoolgate asks itself: with
+// unrecorded, a breach is counted and not recorded.
+func (r *Resolver) Ask(ctx context.Context, packet []byte, from netip.AddrPort, network string, unrecorded bool) ([]byte, error) {
+	if len(packet) > maxQuery {
+		return nil, fmt.Errorf("query of %d octets: the most is %d", len(packet), maxQuery)
+	}
+	q := queries.Get().(*query)
+	q.reset()
+	q.in = q.buf[:copy(q.buf[:], packet)]
+	q.from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	q.transport = overUDP
+	if network == overTCP.name {
+		q.transport = overTCP
+	}
+	q.unrecorded = unrecorded
+	answer := make(askSender, 1)
+	q.sender = answer
+	if r.serveSafely(q) {
+		queries.Put(q)
+		select {
+		case response := <-answer:
+			return response, nil
+		default:
+			return nil, nil
+		}
+	}
+	select {
+	case response := <-answer:
+		return response, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// askSender hands a response to Ask.
+type askSender chan []byte
+
+func (s askSender) send(q *query) { s <- append([]byte(nil), q.out...) }
+
+func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }

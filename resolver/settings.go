@@ -1,0 +1,69 @@
+package resolver
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"schoolgate/policy"
+)
+
+// Config is what a Resolver is made with and keeps for its life.
+type Config struct {
+	// Listen holds the addresses for UDP and TCP. A wildcard address answers from the address that
+	// was asked. Port 0 takes a free one, the same for UDP and TCP.
+	Listen []netip.AddrPort
+	// CacheEntries bounds the answer cache; 0 turns it off.
+	CacheEntries int
+	// Recorder takes the breaches.
+	Recorder   Recorder
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
+	// Settings are the first ones; Apply replaces them.
+	Settings Settings
+}
+
+// Recorder takes the breaches from the data path. Record must not block and may be called from
+// many goroutines; it owns the event.
+type Recorder interface {
+	Record(policy.Event)
+}
+
+// Settings is all that a reload replaces, as one value.
+type Settings struct {
+	Policy    *policy.Policy
+	Upstreams Upstreams
+	// Zones are the servers of policy.Spec.Zones, in the same order.
+	Zones []Upstreams
+	// Records are the records of policy.Spec.Records; several may have the same owner name.
+	Records  []Record
+	Cache    CacheTimes
+	Blocking Blocking
+}
+
+// Upstreams is a set of servers that stand for each other.
+type Upstreams struct {
+	// Servers are of the form udp://ADDRESS[:PORT] or tcp://ADDRESS[:PORT], as ParseUpstream takes them.
+	Servers []Upstream
+	// Strategy is "fastest", "ordered" or "random".
+	Strategy string
+	// Timeout bounds one try at one server.
+	Timeout time.Duration
+}
+
+// CacheTimes bounds how long answers are kept and handed out.
+type CacheTimes struct {
+	MinTTL, MaxTTL time.Duration // of what is kept
+	ClientTTL      time.Duration // the most that a client is given
+	NegativeTTL    time.Duration // the most for NXDOMAIN and NODATA
+}
+
+// Blocking is how a blocked question is answered.
+type Blocking struct {
+	Answer   string // "nxdomain", "nodata", "zero", "refused" or "page"
+	TTL      time.Duration
+	PageIPv4 netip.Addr // for "page"; the zero Addr: NODATA
+	PageIPv6 netip.Addr
+}
