@@ -326,7 +326,7 @@ func TestExplainSaysEveryStepAndNoConfidentialEntry(t *testing.T) {
 func TestASpecThatContradictsItselfIsRefused(t *testing.T) {
 	for want, spec := range map[string]policy.Spec{
 		`unknown group "x"`:           {DefaultGroup: "x"},
-		`group "a" inherits from`:     {DefaultGroup: "a", Groups: []policy.Group{{Name: "a", Inherit: "b"}, {Name: "b", Inherit: "a"}}},
+		`inherits from itself`:        {DefaultGroup: "a", Groups: []policy.Group{{Name: "a", Inherit: "b"}, {Name: "b", Inherit: "a"}}},
 		`unknown category "c"`:        {DefaultGroup: "a", Groups: []policy.Group{{Name: "a", Block: []string{"c"}}}},
 		`both have the clients 10.0.`: {DefaultGroup: "a", Groups: []policy.Group{{Name: "a", Clients: prefixes("10.0.0.0/8")}, {Name: "b", Clients: prefixes("10.0.0.0/8")}}},
 		`65 categories`:               {Categories: make([]policy.Category, 65)},

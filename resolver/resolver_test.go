@@ -57,8 +57,8 @@ func startUpstream(t testing.TB, handle func(w dns.ResponseWriter, q *dns.Msg)) 
 		tcp.Close()
 	}
 	u.addr = tcp.Addr().String()
-	var serving sync.WaitGroup
 	for _, s := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
+		var serving sync.WaitGroup
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
 		serving.Go(func() { _ = s.ActivateAndServe() })
@@ -75,7 +75,8 @@ func records(texts ...string) func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
 		m.Compress = true
 		name := strings.ToLower(q.Question[0].Name)
-		for range 4 {
+		for alias := name; alias != ""; {
+			name, alias = alias, ""
 			for _, text := range texts {
 				rr, err := dns.NewRR(text)
 				if err != nil {
@@ -86,10 +87,8 @@ func records(texts ...string) func(w dns.ResponseWriter, q *dns.Msg) {
 				}
 				if cname, ok := rr.(*dns.CNAME); ok {
 					m.Answer = append(m.Answer, rr)
-					name = cname.Target
-					break
-				}
-				if rr.Header().Rrtype == q.Question[0].Qtype {
+					alias = strings.ToLower(cname.Target)
+				} else if rr.Header().Rrtype == q.Question[0].Qtype {
 					m.Answer = append(m.Answer, rr)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 
 	"schoolgate/config"
 )
@@ -64,7 +65,7 @@ func check(ctx context.Context, inv *invocation) (checked, error) {
 		result.Problems = missing
 	}
 	result.OK = len(result.Problems) == 0
-	result.Warnings = append(filter.Warnings(inv.path()), filter.Notes()...)
+	result.Warnings = slices.Concat(result.Warnings, filter.Warnings(inv.path()), filter.Notes())
 	for _, l := range filter.Lists {
 		if l.List != nil && l.List.Skipped > 0 {
 			result.Warnings = append(result.Warnings, fmt.Sprintf("%s:%d:%d: list %s: %d lines skipped (see `schoolgate lists lint`)",

@@ -82,6 +82,9 @@ func demoLists() map[string]string {
 // demoKey signs the demo's alerts. It protects nothing.
 const demoKey = "a key for a demonstration, no secret"
 
+// demoSecret is demoKey as a configuration has it.
+func demoSecret() string { return "whsec_" + base64.StdEncoding.EncodeToString([]byte(demoKey)) }
+
 func setupDemo(fs *flag.FlagSet) action {
 	length := fs.Duration("length", 45*time.Second, "`TIME` that the day takes")
 	seed := fs.Uint64("seed", 1, "`NUMBER` of the day: the same one makes the same day")
@@ -170,7 +173,7 @@ func (s *show) run(ctx context.Context, inv *invocation, day []question) error {
 // writeFiles writes the demo's configuration and what belongs to it, and returns its path.
 func (s *show) writeFiles(ctx context.Context, upstream *demoUpstream, receiver *demoReceiver) (string, error) {
 	files := map[string]string{
-		"hook.secret": "whsec_" + base64.StdEncoding.EncodeToString([]byte(demoKey)),
+		"hook.secret": demoSecret(),
 		"schoolgate.yaml": fmt.Sprintf(demoConfig, freePort(ctx, "127.0.0.1:5300"), freePort(ctx, "127.0.0.1:9053"),
 			upstream.conn.LocalAddr(), "http://"+receiver.listener.Addr().String(), s.quiet()),
 	}

@@ -219,12 +219,17 @@ func booleanFlags(table []command) map[string]bool {
 		fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 		c.setup(fs)
 		fs.VisitAll(func(f *flag.Flag) {
-			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+			if isBoolean(f) {
 				boolean[f.Name] = true
 			}
 		})
 	}
 	return boolean
+}
+
+func isBoolean(f *flag.Flag) bool {
+	b, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
 }
 
 func overview(w io.Writer, table []command) {

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// imports says which packages of this repository each one may import. A package imports only what
+// stands above it, so there is no cycle, and whoever reads one knows what can be in it.
+func imports() map[string][]string {
+	return map[string][]string{
+		"resolver/dnswire":      nil,
+		"blocklist":             nil,
+		"policy":                {"blocklist"},
+		"policy/breach":         {"blocklist", "policy"},
+		"policy/alert":          {"policy", "policy/breach"},
+		"resolver":              {"blocklist", "policy", "resolver/dnswire"},
+		"config":                {"blocklist", "policy", "policy/alert", "policy/breach", "resolver"},
+		"cmd/schoolgate/daemon": {"blocklist", "config", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"cmd/schoolgate": {
+			"blocklist", "cmd/schoolgate/daemon", "config", "policy/alert", "policy/breach", "resolver/dnswire",
+		},
+	}
+}
+
+// listed is what `go list` says of a package.
+type listed struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	Doc          string
+}
+
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports,Doc", "schoolgate/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, "schoolgate/")
+		all = append(all, p)
+	}
+}
+
+func TestAPackageImportsOnlyWhatStandsAboveIt(t *testing.T) {
+	t.Parallel()
+	allowed := imports()
+	for _, p := range listPackages(t) {
+		mayImport, known := allowed[p.ImportPath]
+		if !known && p.Imports != nil {
+			t.Errorf("%s is new: say here what it may import", p.ImportPath)
+		}
+		if p.Doc == "" && p.Imports != nil {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+		for _, i := range p.Imports {
+			if ours, found := strings.CutPrefix(i, "schoolgate/"); found && !slices.Contains(mayImport, ours) {
+				t.Errorf("%s must not import %s", p.ImportPath, ours)
+			}
+		}
+	}
+}
+
+func TestForeignPackagesStayWhereTheyBelong(t *testing.T) {
+	t.Parallel()
+	// Each so that it can be replaced, or looked over, in one place.
+	only := map[string][]string{
+		"github.com/miekg/dns":     {"resolver"},
+		"gopkg.in/yaml.v3":         {"config"},
+		"modernc.org/sqlite":       {"policy/breach"},
+		"database/sql":             {"policy/breach"},
+		"github.com/gaissmai/bart": {"blocklist", "policy"},
+	}
+	for _, p := range listPackages(t) {
+		for _, i := range p.Imports {
+			if at, confined := only[i]; confined && !slices.Contains(at, p.ImportPath) {
+				t.Errorf("%s must not import %s: that is for %v", p.ImportPath, i, at)
+			}
+		}
+	}
+}
+
+func TestDecisionsTouchNothingOutside(t *testing.T) {
+	t.Parallel()
+	// The decision and the matching of names have no file, network, log, metric or clock of their own:
+	// the time is an argument. In blocklist only what reads files may touch them.
+	outside := []string{"os", "io/fs", "net", "net/http", "log", "log/slog", "database/sql", "context", "github.com/prometheus/client_golang/prometheus"}
+	reads := []string{"file.go", "load.go"}
+	for _, dir := range []string{"../../policy", "../../blocklist"} {
+		files, err := filepath.Glob(dir + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v %v", dir, files, err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") || dir == "../../blocklist" && slices.Contains(reads, filepath.Base(file)) {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range parsed.Imports {
+				if path, _ := strconv.Unquote(i.Path.Value); slices.Contains(outside, path) {
+					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+	}
+}
