@@ -9,17 +9,18 @@ import (
 
 // Why an entry is not taken, or is taken with a warning.
 const (
-	reasonTLD     = "covers a whole top-level domain"
-	reasonICANN   = "is a public suffix: covers the sites of everybody below it"
-	reasonPrivate = "is a public suffix of the private part: covers the sites of all customers of one host"
-	reasonOwn     = "covers one of the site's own zones"
-	reasonStar    = "'*' other than as the first label"
-	reasonNumber  = "ends in a number: neither a name nor an address"
-	reasonAddress = "is no address of the public internet"
-	reasonNetwork = "covers too many addresses"
-	reasonWords   = "more than one word"
-	reasonRule    = "rule other than ||name^"
-	reasonTarget  = "answers with an address instead of blocking"
+	reasonTLD      = "covers a whole top-level domain"
+	reasonICANN    = "is a public suffix: covers the sites of everybody below it"
+	reasonPrivate  = "is a public suffix of the private part: covers the sites of all customers of one host"
+	reasonOwn      = "covers one of the site's own zones"
+	reasonStar     = "'*' other than as the first label"
+	reasonNumber   = "ends in a number: neither a name nor an address"
+	reasonAddress  = "is no address of the public internet"
+	reasonNetwork  = "covers too many addresses"
+	reasonWords    = "more than one word"
+	reasonCosmetic = "rule on what a page shows"
+	reasonRule     = "rule other than ||name^"
+	reasonTarget   = "answers with an address instead of blocking"
 )
 
 // host takes an entry that is a name or an address.

@@ -262,7 +262,7 @@ func isOtherTrigger(trigger Name) bool {
 	for trigger.Parent() != root && trigger != root {
 		trigger = trigger.Parent()
 	}
-	switch trigger {
+	switch string(trigger) {
 	case "\x06rpz-ip\x00", "\x0drpz-client-ip\x00", "\x0brpz-nsdname\x00", "\x08rpz-nsip\x00":
 		return true
 	}

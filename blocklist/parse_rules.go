@@ -15,9 +15,8 @@ func (p *parser) readAdblock(line string) {
 	case strings.HasPrefix(line, "@@"):
 		p.exception()
 		return
-	case strings.Contains(line, "##"), strings.Contains(line, "#@#"), strings.Contains(line, "#?#"),
-		strings.Contains(line, "#$#"), strings.Contains(line, "#%#"), strings.Contains(line, "$$"):
-		p.unusable("rule on what a page shows")
+	case isCosmetic(line):
+		p.unusable(reasonCosmetic)
 		return
 	case line[0] == '/' && strings.LastIndexByte(line, '/') > 0:
 		p.unusable("regular expression")
@@ -36,6 +35,16 @@ func (p *parser) readAdblock(line string) {
 	default:
 		p.host(name)
 	}
+}
+
+// isCosmetic reports whether a line is a rule on what a page shows: example.org##.banner.
+func isCosmetic(line string) bool {
+	for _, mark := range []string{"##", "#@", "#?#", "#$", "#%#", "$$"} {
+		if strings.Contains(line, mark) {
+			return true
+		}
+	}
+	return false
 }
 
 // blocksAll reports whether a rule with these modifiers still blocks everything of its host.

@@ -162,12 +162,12 @@ func TestParseURLs(t *testing.T) {
 	checkParse(t, []parseCase{{
 		what: "a URL without a path covers its host",
 		text: "http://a.example.org\nHTTPS://B.example.org/\nc.example.org/\nd.example.org\nhttps://user:pass@e.example.org:8443/\n" +
-			"f.example.org:80\n//g.example.org/\nhttp://h.example.org/#top\nhttp://i.example.org # why\nhttp://j.example.org.:80/\n",
+			"f.example.org:80\n//g.example.org/\nhttp://h.example.org/#top\nk.example.org#top\nhttp://i.example.org # why\nhttp://j.example.org.:80/\n",
 		want: read{
-			Format: FormatURLs, Counts: [4]int{10, 0, 0, 0},
+			Format: FormatURLs, Counts: [4]int{11, 0, 0, 0},
 			Entries: []string{
 				"a.example.org", "b.example.org", "c.example.org", "d.example.org", "e.example.org",
-				"f.example.org", "g.example.org", "h.example.org", "i.example.org", "j.example.org",
+				"f.example.org", "g.example.org", "h.example.org", "k.example.org", "i.example.org", "j.example.org",
 			},
 		},
 	}, {
@@ -192,7 +192,7 @@ func TestParseURLs(t *testing.T) {
 			Format: FormatURLs, Counts: [4]int{1, 0, 0, 10}, Entries: []string{"a.example.org"},
 			Problems: []string{
 				"2: no host and port", "3: no host and port", "4: no host before the path", "5: more than one word", "6: no host and port",
-				"7: no host and port", "8: no host and port", "9: no host before the path", "10: no host and port", "11: no URL",
+				"7: no host and port", "8: no host and port", "9: no host before the path", "10: no host and port", "11: rule on what a page shows",
 			},
 		},
 	}})

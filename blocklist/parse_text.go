@@ -60,8 +60,8 @@ func (p *parser) readURL(line string) {
 	}
 	if i := strings.Index(line, "://"); i >= 0 && isScheme(line[:i]) {
 		line = line[i+len("://"):]
-	} else if line = strings.TrimPrefix(line, "//"); strings.IndexByte(line, '#') >= 0 {
-		p.problem("no URL") // an adblock rule, rather: example.org##.banner
+	} else if line = strings.TrimPrefix(line, "//"); isCosmetic(line) {
+		p.problem(reasonCosmetic)
 		return
 	}
 	rest := ""
@@ -107,7 +107,7 @@ func isScheme(s string) bool {
 
 // cutPort returns the host of host:port, or of [address]:port without the brackets.
 func cutPort(s string) (host string, ok bool) {
-	port := ""
+	var port string
 	if after, bracket := strings.CutPrefix(s, "["); bracket {
 		if host, port, ok = strings.Cut(after, "]"); !ok {
 			return "", false

@@ -94,30 +94,23 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 	}
 	ex.say(stepLocked, "locked categories: none has the name")
 
-	switch v.Action {
-	case LocalData:
+	switch {
+	case v.Action == LocalData:
 		ex.say(stepLocal, "records: answered here")
 		return
-	case Forward:
+	case v.Action == Forward:
 		ex.say(stepLocal, "zones: forwarded to the servers of zone %v, unfiltered", p.spec.Zones[v.Index].Names[0])
 		return
-	case NXDomain:
-		if v.Index >= 0 {
-			ex.say(stepLocal, "zones: zone %v is not open to group %s: does not exist", p.spec.Zones[v.Index].Names[0], g.Name)
-			return
-		}
+	case v.Action == NXDomain && v.Index >= 0:
+		ex.say(stepLocal, "zones: zone %v is not open to group %s: does not exist", p.spec.Zones[v.Index].Names[0], g.Name)
+		return
 	}
 	ex.say(stepLocal, "records and zones: none has the name")
 
-	switch v.Action {
-	case NXDomain:
-		ex.say(stepSpecial, "special names: does not exist")
-		return
-	case NoData:
-		ex.say(stepSpecial, "special names: exists, without data")
-		return
-	case Localhost:
-		ex.say(stepSpecial, "special names: this machine")
+	if is, special := map[Action]string{
+		NXDomain: "does not exist", NoData: "exists, without data", Localhost: "this machine",
+	}[v.Action]; special {
+		ex.say(stepSpecial, "special names: %s", is)
 		return
 	}
 	ex.say(stepSpecial, "special names: not one")
@@ -164,13 +157,14 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 		ex.say(stepOnly, "only: group %s has no allow-list", g.Name)
 	}
 
-	switch v.Action {
-	case Block:
-		ex.say(stepCategories, "categories: blocked for group %s as %s%s", g.Name, strings.Join(a.Categories, ", "), entryText(a))
+	what := strings.Join(a.Categories, ", ") + entryText(a)
+	if v.Action == Block {
+		ex.say(stepCategories, "categories: blocked for group %s as %s", g.Name, what)
 		return
-	case Monitor:
-		ex.say(stepCategories, "categories: monitored for group %s as %s%s: resolves, and is recorded", g.Name, strings.Join(a.Categories, ", "), entryText(a))
-	default:
+	}
+	if v.Action == Monitor {
+		ex.say(stepCategories, "categories: monitored for group %s as %s: resolves, and is recorded", g.Name, what)
+	} else {
 		ex.say(stepCategories, "categories: none that group %s blocks or monitors", g.Name)
 	}
 	ex.say(stepAnswer, "answer: looked up; each name and address that it leads to is judged as well")

@@ -267,8 +267,8 @@ func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
 			return v
 		}
 	}
-	for i := len(path) - 1; i >= 0; i-- {
-		if zone := path[i].zone; zone >= 0 {
+	for _, n := range slices.Backward(path) {
+		if zone := n.zone; zone >= 0 {
 			v.Action, v.Index = Forward, zone
 			if !p.zoneOpen(zone, g) {
 				v.Action, v.NoDataBelow = NXDomain, false
@@ -276,8 +276,8 @@ func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
 			return v
 		}
 	}
-	for i := len(path) - 1; i >= 0; i-- {
-		switch path[i].special {
+	for _, n := range slices.Backward(path) {
+		switch n.special {
 		case specialNone:
 			continue
 		case specialNXDomain:
@@ -400,9 +400,9 @@ func (p *Policy) NextChange(at time.Time) time.Time {
 // and a block before an allow.
 func (p *Policy) rule(path []*node, g *group, at time.Time) int32 {
 	for _, everybody := range []bool{false, true} {
-		for i := len(path) - 1; i >= 0; i-- {
+		for _, n := range slices.Backward(path) {
 			best, distance := int32(-1), len(g.ancestry)
-			for _, index := range path[i].rules {
+			for _, index := range n.rules {
 				r := &p.spec.Rules[index]
 				if (len(r.Groups) == 0) != everybody || !r.Expires.IsZero() && !at.Before(r.Expires) {
 					continue

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	cryptorand "crypto/rand"
 
 	"schoolgate/resolver/dnswire"
 )
@@ -175,7 +174,7 @@ const maxUpstreamUDP = 1232
 // newID returns an id that cannot be foretold (RFC 5452 §9.2); a client's id never goes upstream.
 func newID() uint16 {
 	var b [2]byte
-	cryptorand.Read(b[:]) // never fails: crypto/rand
+	rand.Read(b[:]) // never fails: crypto/rand
 	return binary.BigEndian.Uint16(b[:])
 }
 

@@ -22,7 +22,7 @@ type metrics struct {
 
 	rcodes    [24]prometheus.Counter
 	rcodeElse prometheus.Counter
-	durations [7]prometheus.Observer // by outcome
+	durations [outcomeCount]prometheus.Observer
 }
 
 // upstreamMetrics are the children of one server.
@@ -71,8 +71,8 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() float64) *metrics {
 		m.rcodes[code] = m.responses.WithLabelValues(name)
 	}
 	m.rcodeElse = m.responses.WithLabelValues("other")
-	for i, name := range outcomes {
-		m.durations[i] = m.duration.WithLabelValues(name)
+	for o := range outcomeCount {
+		m.durations[o] = m.duration.WithLabelValues(o.String())
 	}
 	return m
 }
@@ -102,9 +102,9 @@ type counters struct {
 
 type groupCounters struct {
 	name     string
-	queries  [2][7]prometheus.Counter // by transport and outcome
-	blocked  []prometheus.Counter     // by categorySlot
-	breaches [2][]prometheus.Counter  // by action and categorySlot, with the category's own severity
+	queries  [transportCount][outcomeCount]prometheus.Counter
+	blocked  []prometheus.Counter    // by categorySlot
+	breaches [2][]prometheus.Counter // by action and categorySlot, with the category's own severity
 }
 
 // categorySlot makes an index of a verdict's category: the rule and the allow-list come first.
@@ -117,9 +117,9 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 	categories := p.Categories()
 	for _, name := range p.Groups() {
 		g := groupCounters{name: name}
-		for t, transport := range transports {
-			for o, outcome := range outcomes {
-				g.queries[t][o] = m.queries.WithLabelValues(transport.name, name, outcome)
+		for t := range transportCount {
+			for o := range outcomeCount {
+				g.queries[t][o] = m.queries.WithLabelValues(t.String(), name, o.String())
 			}
 		}
 		for slot := range categorySlot(int16(len(categories))) {
@@ -148,7 +148,7 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 }
 
 func (c *counters) query(q *query) {
-	c.groups[q.group].queries[q.transport.index][q.outcome].Inc()
+	c.groups[q.group].queries[q.transport][q.outcome].Inc()
 	c.metrics.durations[q.outcome].Observe(sinceSeconds(q.received))
 }
 

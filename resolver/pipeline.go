@@ -144,11 +144,11 @@ func (r *Resolver) recheck(q *query) {
 	}
 	verdict := q.verdict
 	dnswire.Targets(q.entry.msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
-		next := verdict
+		var next policy.Verdict
 		if kind == dnswire.TargetAddress {
 			next = p.RecheckAddr(verdict, addr)
 		} else {
-			next = p.Recheck(verdict, viaTarget[kind], name, q.received)
+			next = p.Recheck(verdict, viaTarget(kind), name, q.received)
 		}
 		if next != verdict {
 			q.event = eventTarget{name: append([]byte(nil), name...), addr: addr}
@@ -157,18 +157,20 @@ func (r *Resolver) recheck(q *query) {
 		return verdict.Action != policy.Block
 	})
 	q.verdict = verdict
-	switch verdict.Action {
-	case policy.Block:
+	if verdict.Action == policy.Monitor {
+		q.outcome = outcomeMonitored
+	}
+	if verdict.Action == policy.Block {
 		q.entry = nil
 		q.block()
-	case policy.Monitor:
-		q.outcome = outcomeMonitored
 	}
 }
 
-var viaTarget = [...]policy.Via{
-	dnswire.TargetCNAME: policy.ViaCNAME, dnswire.TargetDNAME: policy.ViaDNAME,
-	dnswire.TargetSVCB: policy.ViaSVCB, dnswire.TargetAddress: policy.ViaAddress,
+func viaTarget(kind dnswire.Target) policy.Via {
+	return [...]policy.Via{
+		dnswire.TargetCNAME: policy.ViaCNAME, dnswire.TargetDNAME: policy.ViaDNAME,
+		dnswire.TargetSVCB: policy.ViaSVCB, dnswire.TargetAddress: policy.ViaAddress,
+	}[kind]
 }
 
 func concerned(p *policy.Policy, msg []byte) bool {
@@ -202,7 +204,7 @@ func (r *Resolver) record(q *query) {
 		Verdict:   v,
 		Name:      blocklist.Name(q.msg.Name()),
 		Type:      q.msg.Type,
-		Transport: q.transport.name,
+		Transport: q.transport.String(),
 		Target:    blocklist.Name(q.event.name),
 		Address:   q.event.addr,
 	})
@@ -221,9 +223,9 @@ func (r *Resolver) encode(q *query) {
 			flags |= binary.BigEndian.Uint16(e.msg[2:]) & dnswire.FlagAD
 		}
 	}
-	limit := q.transport.limit
+	limit := maxTCPMessage
 	if q.transport == overUDP {
-		limit = min(limit, max(minUDP, int(q.msg.UDPSize)))
+		limit = min(maxUDP, max(minUDP, int(q.msg.UDPSize)))
 	}
 	if q.msg.EDNS && len(q.out)+optWithEDE > limit {
 		q.ede = dnswire.EDENone // RFC 8914 §3: it goes first
@@ -255,6 +257,7 @@ func (r *Resolver) encode(q *query) {
 const (
 	minUDP        = 512  // RFC 1035 §4.2.1
 	maxUDP        = 1232 // RFC 9715: no fragment on any path
+	maxTCPMessage = 65535
 	optWithoutEDE = 11
 	optWithEDE    = optWithoutEDE + 6
 

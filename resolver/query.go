@@ -23,7 +23,7 @@ type query struct {
 	// What came, from where, and the way back.
 	in        []byte // the packet: a part of buf
 	from      netip.AddrPort
-	transport *transport
+	transport transport
 	sender    sender
 	oob       []byte // for UDP on a wildcard address: the control message that names our address
 	received  time.Time
@@ -74,18 +74,16 @@ type sender interface {
 }
 
 // transport is how a query came.
-type transport struct {
-	name  string
-	index int
-	limit int // the most octets of a response
-}
+type transport uint8
 
-var (
-	overUDP = &transport{name: "udp", index: 0, limit: maxUDP}
-	overTCP = &transport{name: "tcp", index: 1, limit: 65535}
-
-	transports = []*transport{overUDP, overTCP}
+const (
+	overUDP transport = iota
+	overTCP
+	transportCount
 )
+
+// String returns the word of metrics and records.
+func (t transport) String() string { return [...]string{"udp", "tcp"}[t] }
 
 var queries = sync.Pool{New: func() any { return new(query) }}
 
@@ -100,9 +98,13 @@ const (
 	outcomeLocal
 	outcomeRefused
 	outcomeFailed
+	outcomeCount
 )
 
-var outcomes = []string{"allowed", "blocked", "monitored", "rewritten", "local", "refused", "failed"}
+// String returns the word of metrics.
+func (o outcome) String() string {
+	return [...]string{"allowed", "blocked", "monitored", "rewritten", "local", "refused", "failed"}[o]
+}
 
 // reset makes q ready for the next packet. The answer's buffer keeps what it grew to.
 func (q *query) reset() {

@@ -148,7 +148,7 @@ func (r *Resolver) closeListeners() {
 
 // Addrs returns where it listens, with the ports that the system gave for port 0.
 func (r *Resolver) Addrs() []netip.AddrPort {
-	var addrs []netip.AddrPort
+	addrs := make([]netip.AddrPort, 0, len(r.listeners))
 	for _, l := range r.listeners {
 		addrs = append(addrs, l.addr)
 	}
@@ -225,7 +225,7 @@ func (r *Resolver) Ask(ctx context.Context, packet []byte, from netip.AddrPort, 
 	q.in = q.buf[:copy(q.buf[:], packet)]
 	q.from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	q.transport = overUDP
-	if network == overTCP.name {
+	if network == overTCP.String() {
 		q.transport = overTCP
 	}
 	q.unrecorded = unrecorded

@@ -137,6 +137,7 @@ func mustName(t testing.TB, text string) blocklist.Name {
 // schoolSpec blocks porn.example and below for pupils, who are everybody but 127.0.0.9 (staff) and
 // 127.0.0.66, who may not ask.
 func schoolSpec(t testing.TB) policy.Spec {
+	t.Helper()
 	var access []netip.Prefix
 	for _, s := range []string{"127.0.0.0/26", "::1/128"} {
 		access = append(access, netip.MustParsePrefix(s))
@@ -628,7 +629,7 @@ func TestABadPacketGetsFormerrOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	from := netip.MustParseAddrPort("127.0.0.1:4000")
-	for n := range len(good) {
+	for n := range good {
 		r, err := s.Ask(t.Context(), good[:n], from, "udp", false)
 		if err != nil {
 			t.Fatal(err)

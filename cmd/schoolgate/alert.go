@@ -16,7 +16,7 @@ import (
 func setupAlertTest(fs *flag.FlagSet) action {
 	asJSON := jsonFlag(fs)
 	return func(ctx context.Context, inv *invocation) error {
-		cfg, err := inv.load()
+		cfg, err := inv.inForce()
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func testAlerts(ctx context.Context, cfg *config.Config, receiver string) ([]ale
 
 func setupAlertRetry(*flag.FlagSet) action {
 	return func(ctx context.Context, inv *invocation) error {
-		cfg, err := inv.load()
+		cfg, err := inv.inForce()
 		if err != nil {
 			return err
 		}

@@ -107,7 +107,7 @@ func setupBreachesExport(fs *flag.FlagSet) action {
 // readBreaches calls each for every breach that the flags select, oldest first. A running schoolgate
 // writes down first what it has seen.
 func readBreaches(ctx context.Context, inv *invocation, flags breachFilter, each func(breach.Breach) error) error {
-	cfg, err := inv.load()
+	cfg, err := inv.inForce()
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func setupListsStatus(fs *flag.FlagSet) action {
 
 // listStatus asks the running schoolgate, and where none runs reads the lists itself.
 func listStatus(ctx context.Context, inv *invocation) (lists []daemon.ListStatus, notes []string, err error) {
-	cfg, err := inv.load()
+	cfg, err := inv.inForce()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -46,6 +46,21 @@ func (inv *invocation) load() (*config.Config, error) {
 	return config.Load(path)
 }
 
+// inForce is load for the commands that speak of what runs or of what it wrote down. Where the file
+// is wrong now, that goes by the last accepted one.
+func (inv *invocation) inForce() (*config.Config, error) {
+	cfg, err := inv.load()
+	if err == nil || inv.path() == "" {
+		return cfg, err
+	}
+	last, lastErr := daemon.LastAccepted(inv.path(), inv.env("STATE_DIRECTORY"))
+	if last == nil || lastErr != nil {
+		return nil, err
+	}
+	fmt.Fprintf(inv.stderr, "schoolgate: %s can't be used; this goes by the last accepted configuration\n", inv.path())
+	return last, nil
+}
+
 // assemble reads the configuration and its lists as the resolver would, without a part of a running
 // one: nothing is written, and nothing but files is read.
 func (inv *invocation) assemble(ctx context.Context) (*daemon.Filter, error) {

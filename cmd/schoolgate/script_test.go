@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,9 +31,14 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 // TestScripts runs the program as a user would: each script in testdata/script is a session at a
 // shell. Beside schoolgate itself they can use
 //
-//	ready DATADIR              wait until the schoolgate on that data directory is ready
-//	dig DATADIR CLIENT NAME    ask it for an address, from a loopback address; prints what came back
-//	env HOOK                   where a receiver takes alerts, with the key of HOOKSECRET
+//	exits CODE COMMAND…          run a command that ends with that exit code
+//	ready DATADIR                wait until the schoolgate on that data directory is ready
+//	unhealthy DATADIR            wait until it says that something is wrong
+//	signal HUP|TERM DATADIR      send a signal to the schoolgate on that data directory
+//	dig DATADIR CLIENT NAME      ask it for an address, from a loopback address; prints what came back
+//	answers DATADIR NAME CODE    wait until it answers with that response code
+//
+// and the address of a receiver that takes alerts, in HOOK, with its secret in HOOKSECRET.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -41,7 +51,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "dig": dig},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "ready": ready, "unhealthy": unhealthy, "signal": sendSignal, "dig": dig, "answers": answers,
+		},
 	})
 }
 
@@ -51,41 +63,80 @@ func newReceiver() (server *httptest.Server, secret string) {
 	return httptest.NewServer(http.Handler(r)), demoSecret()
 }
 
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARGUMENT…]")
+	}
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
+		ts.Fatalf("got %v, want exit code %s", err, args[0])
+	}
+}
+
 func ready(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: ready DATADIR")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	for ctx.Err() == nil {
-		client, err := daemon.Dial(ctx, ts.MkAbs(args[0]))
-		if err == nil {
-			if s, err := client.Status(ctx); err == nil && s.Ready {
-				return
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
+	await(ts, args[0], func(_ context.Context, s daemon.Status) bool { return s.Ready })
+}
+
+func unhealthy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unhealthy DATADIR")
 	}
-	ts.Fatalf("waited in vain for the schoolgate on %s", args[0])
+	await(ts, args[0], func(_ context.Context, s daemon.Status) bool { return !s.Healthy })
+}
+
+func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
+	if neg || len(args) != 2 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signal HUP|TERM DATADIR")
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(filepath.Join(args[1], "lock"))))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, signals[args[0]]))
+}
+
+func answers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: answers DATADIR NAME CODE")
+	}
+	await(ts, args[0], func(ctx context.Context, s daemon.Status) bool {
+		r, err := exchange(ctx, s.Listen.DNS[0].String(), "127.0.0.1", args[1])
+		return err == nil && dns.RcodeToString[r.Rcode] == args[2]
+	})
 }
 
 func dig(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: dig DATADIR CLIENT NAME")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	await(ts, args[0], func(ctx context.Context, s daemon.Status) bool {
+		r, err := exchange(ctx, s.Listen.DNS[0].String(), args[1], args[2])
+		ts.Check(err)
+		answer := dns.RcodeToString[r.Rcode]
+		for _, rr := range r.Answer {
+			answer += " " + strings.TrimPrefix(rr.String(), rr.Header().String())
+		}
+		fmt.Fprintln(ts.Stdout(), answer)
+		return true
+	})
+}
+
+// await waits until the schoolgate on a data directory is as it should be.
+func await(ts *testscript.TestScript, dataDir string, happened func(context.Context, daemon.Status) bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	client, err := daemon.Dial(ctx, ts.MkAbs(args[0]))
-	ts.Check(err)
-	s, err := client.Status(ctx)
-	ts.Check(err)
-	r, err := exchange(ctx, s.Listen.DNS[0].String(), args[1], args[2])
-	ts.Check(err)
-	answer := dns.RcodeToString[r.Rcode]
-	for _, rr := range r.Answer {
-		answer += " " + strings.TrimPrefix(rr.String(), rr.Header().String())
+	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		client, err := daemon.Dial(ctx, ts.MkAbs(dataDir))
+		if err != nil {
+			continue
+		}
+		if s, err := client.Status(ctx); err == nil && happened(ctx, s) {
+			return
+		}
 	}
-	fmt.Fprintln(ts.Stdout(), answer)
+	ts.Fatalf("waited in vain for the schoolgate on %s", dataDir)
 }
 
 func exchange(ctx context.Context, server, from, name string) (*dns.Msg, error) {

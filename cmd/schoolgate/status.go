@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"time"
@@ -13,7 +12,11 @@ import (
 func setupStatus(fs *flag.FlagSet) action {
 	asJSON := jsonFlag(fs)
 	return func(ctx context.Context, inv *invocation) error {
-		client, err := running(ctx, inv)
+		cfg, err := inv.inForce()
+		if err != nil {
+			return err
+		}
+		client, err := daemon.Dial(ctx, cfg.DataDir)
 		if err != nil {
 			return err
 		}
@@ -26,24 +29,6 @@ func setupStatus(fs *flag.FlagSet) action {
 		}
 		return printStatus(inv, s)
 	}
-}
-
-// running finds the running schoolgate. Its configuration file may be wrong by now, and the data
-// directory is then where the last accepted one says.
-func running(ctx context.Context, inv *invocation) (*daemon.Client, error) {
-	cfg, err := inv.load()
-	if err == nil {
-		return daemon.Dial(ctx, cfg.DataDir)
-	}
-	dir := daemon.FindDataDir(inv.path(), inv.env("STATE_DIRECTORY"))
-	if dir == "" {
-		return nil, err
-	}
-	client, dialErr := daemon.Dial(ctx, dir)
-	if errors.Is(dialErr, daemon.ErrNotRunning) {
-		return nil, errors.Join(dialErr, err)
-	}
-	return client, dialErr
 }
 
 func printStatus(inv *invocation, s daemon.Status) error {

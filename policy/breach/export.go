@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // WriteJSONL returns a function that writes a breach as one line of JSON, for Reader.Breaches.
@@ -48,10 +49,17 @@ func (c *CSVWriter) Flush() error {
 }
 
 // inert returns a cell that a spreadsheet does not take for a formula: where it would begin one, an
-// apostrophe stands before it (OWASP, "CSV Injection").
+// apostrophe stands before it (OWASP, "CSV Injection"). What steers a terminal or turns the direction
+// of writing around is replaced, so that a record is one line and reads as it is.
 func inert(cell string) string {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, cell)
 	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
-		return "'" + cell
+		return "'" + text
 	}
-	return cell
+	return text
 }

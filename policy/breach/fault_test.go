@@ -225,6 +225,30 @@ func TestATransactionThatTookPlaceAllTheSameIsNotRepeated(t *testing.T) {
 	verify(t, r.path)
 }
 
+func TestADamagedPageIsSaid(t *testing.T) {
+	dir, c, p := t.TempDir(), newClock(), school(t, nil)
+	r := start(t, dir, c, nil, nil)
+	for i := range 200 {
+		r.Record(ask(t, p, pupil, fmt.Sprintf("n%d.pornography.example", i), tenPast))
+	}
+	must(t, r.Flush(t.Context()))
+	var page int64
+	const leaf = "SELECT pageno FROM dbstat WHERE name = 'breach' AND pagetype = 'leaf' LIMIT 1 OFFSET 3"
+	must(t, r.stop()) // the last to close it moves all from the log into the file
+	db := openDB(r.path)
+	must(t, errors.Join(db.QueryRowContext(t.Context(), leaf).Scan(&page), db.Close()))
+	file, err := os.OpenFile(r.path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = file.WriteAt([]byte(strings.Repeat("x", 4096)), 4096*(page-1))
+	must(t, errors.Join(err, file.Close()))
+
+	r = start(t, dir, c, nil, nil)
+	eventually(t, "said", func() bool { return len(r.Problems()) > 0 })
+	if problems := strings.Join(r.Problems(), "\n"); !strings.Contains(problems, "database disk image is malformed") {
+		t.Errorf("problems are %q", problems)
+	}
+}
+
 func TestAPanicOfTheWriterIsAFailure(t *testing.T) {
 	broken := atomic.Bool{}
 	broken.Store(true)

@@ -170,7 +170,7 @@ func validData(msg []byte, rr record) bool {
 	return true
 }
 
-// The kinds of target that Targets finds.
+// Target is a kind of thing that an answer leads to.
 type Target uint8
 
 // The kinds.

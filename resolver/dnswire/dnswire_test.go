@@ -228,7 +228,7 @@ func TestAnAnswerToAnotherQuestionIsNotBelieved(t *testing.T) {
 		}
 	}
 	whole := pack(t, good)
-	for n := range len(whole) {
+	for n := range whole {
 		if _, err := dnswire.ParseAnswer(bytes.Clone(whole[:n]), q.Id, key, dns.TypeA, 1, false); err == nil {
 			t.Errorf("cut off at %d octets of %d: believed", n, len(whole))
 		}

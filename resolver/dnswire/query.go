@@ -67,7 +67,7 @@ type Query struct {
 // Name is the QNAME's key. It is of the Query: a caller that keeps it copies it.
 func (q *Query) Name() []byte { return q.name[:q.nameLen] }
 
-// Verdict on a packet, of Parse.
+// Status is what Parse makes of a packet.
 type Status uint8
 
 // The statuses.

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"schoolgate/config"
 )
 
 // acceptedFile is the last accepted configuration, in the data directory. schoolgate never writes
@@ -130,11 +132,25 @@ func dataDirs(path string, text []byte, stateDir string) []string {
 	return dirs
 }
 
-// FindDataDir returns the data directory that a broken configuration was last accepted with, "" where
-// none is found. stateDir is as in Options.
-func FindDataDir(path, stateDir string) string {
-	dir, _, _ := findAccepted(path, stateDir)
-	return dir
+// LastAccepted returns the configuration that was last accepted, for a file that cannot be used now:
+// its data directory is where the copy was found. nil where there is no copy. stateDir is as in
+// Options.
+func LastAccepted(path, stateDir string) (*config.Config, error) {
+	_, cfg, err := lastAccepted(path, stateDir)
+	return cfg, err
+}
+
+func lastAccepted(path, stateDir string) (*accepted, *config.Config, error) {
+	dir, a, err := findAccepted(path, stateDir)
+	if a == nil {
+		return nil, nil, err
+	}
+	cfg, err := config.Parse(a.YAML, a.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.DataDir = dir
+	return a, cfg, nil
 }
 
 func hashOf(data []byte) string {

@@ -24,27 +24,57 @@ import (
 // the data directory, which only its owner can open. What a command was told is in force.
 const controlFile = "control.sock"
 
-// maxSocketPath is what the kernel takes (unix(7)), its final zero not counted.
-const maxSocketPath = 107
+// controlListener is the socket, with its name in the file system.
+type controlListener struct {
+	*net.UnixListener
+	path string
+}
+
+// Close removes the socket's name too.
+func (l controlListener) Close() error {
+	err := os.Remove(l.path)
+	if errors.Is(err, fs.ErrNotExist) { // closed already
+		err = nil
+	}
+	return errors.Join(err, l.UnixListener.Close())
+}
 
 // listenControl opens the control socket. The caller holds the data directory's lock, so a socket
 // that is there already is one that a killed process left behind.
-func listenControl(dir string) (net.Listener, error) {
-	path := filepath.Join(dir, controlFile)
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("control socket %s: the path is longer than %d bytes; choose a shorter data_dir", path, maxSocketPath)
+func listenControl(dir string) (l controlListener, err error) {
+	l.path = filepath.Join(dir, controlFile)
+	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return l, fmt.Errorf("control socket: %w", err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
+	err = withSocketPath(l.path, func(path string) error {
+		l.UnixListener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return l, fmt.Errorf("control socket: %w", err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(l.path, 0o600); err != nil {
+		return l, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// maxSocketPath is what the kernel takes as a socket's name (unix(7)), its final zero not counted.
+const maxSocketPath = 107
+
+// withSocketPath calls do with a path to the socket that the kernel takes: a longer one goes by way
+// of its directory's descriptor.
+func withSocketPath(path string, do func(path string) error) error {
+	if len(path) <= maxSocketPath {
+		return do(path)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return do(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
 // controlHandler serves the control socket.
@@ -53,7 +83,7 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		queue, err := d.record.Queue(r.Context())
 		if err != nil {
-			d.log.Warn("status: alert queue", "err", err)
+			d.log.Warn("status: alert queue", "error", err)
 		}
 		writeJSON(w, d.status(queue))
 	})
@@ -101,7 +131,13 @@ type Client struct{ http *http.Client }
 // is none.
 func Dial(ctx context.Context, dataDir string) (*Client, error) {
 	path := filepath.Join(dataDir, controlFile)
-	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", path) }
+	dial := func(ctx context.Context) (conn net.Conn, err error) {
+		err = withSocketPath(path, func(path string) error {
+			conn, err = new(net.Dialer).DialContext(ctx, "unix", path)
+			return err
+		})
+		return conn, err
+	}
 	conn, err := dial(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):

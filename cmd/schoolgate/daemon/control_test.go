@@ -100,11 +100,21 @@ func TestAnAlertThatIsNotThereIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-func TestAnOverlongSocketPathIsRefusedAtStart(t *testing.T) {
+func TestTheControlSocketMayBeDeepInTheFileSystem(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), strings.Repeat("x", 120))
-	_, err := listenControl(dir)
-	if err == nil || !strings.HasSuffix(err.Error(), "the path is longer than 107 bytes; choose a shorter data_dir") {
-		t.Errorf("got %v", err)
+	s := newSchool(t)
+	deep := strings.Repeat("long/", 30) + "data"
+	s.configure(edit("data_dir: data", "data_dir: "+deep))
+	s.start()
+	client, err := Dial(t.Context(), filepath.Join(s.dir, deep))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.stop()
+	if _, err := Dial(t.Context(), filepath.Join(s.dir, deep)); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("after the stop: %v, want ErrNotRunning", err)
 	}
 }

@@ -28,7 +28,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"schoolgate/blocklist"
-	"schoolgate/config"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
@@ -71,7 +70,7 @@ type Daemon struct {
 	telemetry *telemetry
 	systemd   notifier
 	metrics   net.Listener // nil where there is none
-	control   net.Listener
+	control   controlListener
 	forIT     chan string // what a system alert is to be sent about
 
 	read    stamp // of the file when it was read at start
@@ -111,7 +110,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	if !s.fallback {
 		// The one before, to compare with. Damaged, it compares to nothing, and the next is written over it.
 		if s.accepted, err = readAccepted(cfg.DataDir); err != nil {
-			d.log.Error("start", "err", err)
+			d.log.Error("start", "error", err)
 		}
 	}
 
@@ -178,10 +177,7 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 	if d.path == "" {
 		return nil, why
 	}
-	dir, last, lookErr := findAccepted(d.path, stateDir)
-	if last != nil {
-		cfg, lookErr = config.Parse(last.YAML, last.Path)
-	}
+	last, cfg, lookErr := lastAccepted(d.path, stateDir)
 	switch {
 	case lookErr != nil:
 		return nil, &Refused{Reasons: append(why.Reasons, refused(lookErr).Reasons...)}
@@ -190,7 +186,6 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 	case last == nil:
 		return nil, why
 	}
-	cfg.DataDir = dir
 	for _, reason := range why.Reasons {
 		d.log.Error("the configuration was refused at start; the last accepted one serves", "reason", reason)
 	}
@@ -284,7 +279,7 @@ type Addrs struct {
 
 // Addrs returns where d listens. It does not change.
 func (d *Daemon) Addrs() Addrs {
-	a := Addrs{DNS: d.resolver.Addrs(), Control: d.control.Addr().String()}
+	a := Addrs{DNS: d.resolver.Addrs(), Control: d.control.path}
 	if d.metrics != nil {
 		a.Metrics = d.metrics.Addr().String()
 	}

@@ -170,7 +170,7 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 	}
 	s.accepted = &accepted{Path: f.Config.Path, Hash: f.Config.Hash, Time: d.now().UTC(), Locked: f.locked(), YAML: s.yaml}
 	if s.keepFailed = s.accepted.write(f.Config.DataDir); s.keepFailed != nil {
-		d.log.Error("the accepted configuration was not kept", "err", s.keepFailed)
+		d.log.Error("the accepted configuration was not kept", "error", s.keepFailed)
 	}
 }
 
@@ -179,7 +179,7 @@ func (d *Daemon) audit(ctx context.Context, act breach.Act) {
 	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	if err := d.record.Audit(ctx, act); err != nil {
-		d.log.Error("an act was not audited", "who", act.Who, "what", act.What, "detail", act.Detail, "err", err)
+		d.log.Error("an act was not audited", "who", act.Who, "what", act.What, "detail", act.Detail, "error", err)
 	}
 }
 
@@ -214,7 +214,7 @@ func (d *Daemon) tryLists(ctx context.Context) {
 		return
 	}
 	if err := d.resolver.Apply(settings(next)); err != nil {
-		d.log.Error("apply the lists", "err", err)
+		d.log.Error("apply the lists", "error", err)
 		return
 	}
 	s := *now

@@ -25,7 +25,7 @@ func (n notifier) stopping() { n.notify(sd.SdNotifyStopping) }
 
 func (n notifier) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
-		n.log.Debug("notify systemd", "err", err)
+		n.log.Debug("notify systemd", "error", err)
 	}
 }
 
@@ -47,7 +47,7 @@ func (d *Daemon) watchdog(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := d.askSelf(ctx, interval/4); err != nil {
-			d.log.Error("the resolver does not answer its own question", "err", err)
+			d.log.Error("the resolver does not answer its own question", "error", err)
 			continue
 		}
 		d.systemd.notify(sd.SdNotifyWatchdog)

@@ -198,7 +198,7 @@ func (d *Daemon) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) 
 		}
 	}()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		d.log.Error("serve HTTP", "address", l.Addr().String(), "err", err)
+		d.log.Error("serve HTTP", "address", l.Addr().String(), "error", err)
 	}
 	<-stopped
 }

@@ -1,0 +1,460 @@
+package blocklist
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func reader(text string) io.Reader { return strings.NewReader(text) }
+
+// site is a school's disk: a list, and the directory of copies.
+type site struct {
+	t      *testing.T
+	path   string // of the list
+	copies string
+	log    bytes.Buffer
+	clock  time.Time // of the next write: long ago, and each later than the one before
+	loader *Loader
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	dir := t.TempDir()
+	s := &site{
+		t: t, path: filepath.Join(dir, "list.txt"), copies: filepath.Join(dir, "data", "lists"),
+		clock: time.Date(2026, 9, 2, 8, 0, 0, 0, time.UTC),
+	}
+	s.restart()
+	return s
+}
+
+// restart is a new process: what was in memory is gone.
+func (s *site) restart() { s.loader = NewLoader(s.copies, slog.New(slog.NewTextHandler(&s.log, nil))) }
+
+// write replaces the list, as an editor does that writes into the same file.
+func (s *site) write(text string) {
+	s.t.Helper()
+	if err := os.WriteFile(s.path, []byte(text), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	s.clock = s.clock.Add(time.Minute)
+	if err := os.Chtimes(s.path, s.clock, s.clock); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) remove() {
+	s.t.Helper()
+	if err := os.Remove(s.path); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// load loads the list, with changes to its Spec.
+func (s *site) load(change ...func(*Spec)) Loaded {
+	s.t.Helper()
+	spec := Spec{ID: "list.txt", Category: 7, Path: s.path}
+	for _, c := range change {
+		c(&spec)
+	}
+	out := s.loader.Load(s.t.Context(), []Spec{spec}, nil)
+	if len(out) != 1 {
+		s.t.Fatalf("%d outcomes", len(out))
+	}
+	if diff := cmp.Diff(spec, out[0].Spec); diff != "" {
+		s.t.Errorf("another Spec came back: %s", diff)
+	}
+	return out[0]
+}
+
+// outcome is a Loaded as a test writes it down.
+type outcome struct {
+	From    string
+	Entries []string
+	Age     time.Duration // since the first write
+	Err     string        // without the directory
+}
+
+func (s *site) outcome(l Loaded) outcome {
+	o := outcome{From: l.From}
+	if l.List != nil {
+		o.Entries = written(l.List).Entries
+		o.Age = l.Modified.Sub(time.Date(2026, 9, 2, 8, 1, 0, 0, time.UTC))
+	}
+	if l.Err != nil {
+		o.Err = strings.ReplaceAll(l.Err.Error(), filepath.Dir(s.path)+string(filepath.Separator), "")
+	}
+	return o
+}
+
+func (s *site) want(want outcome, change ...func(*Spec)) Loaded {
+	s.t.Helper()
+	l := s.load(change...)
+	if diff := cmp.Diff(want, s.outcome(l)); diff != "" {
+		s.t.Error(diff)
+	}
+	return l
+}
+
+// files returns the copies there are.
+func (s *site) files() []string {
+	s.t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.copies, "*"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return files
+}
+
+const (
+	good  = "a.example.org\nb.example.org\nc.example.org\nd.example.org\n"
+	later = "a.example.org\nb.example.org\nc.example.org\ne.example.org\n"
+)
+
+func entries(letters string) (names []string) {
+	for _, l := range letters {
+		names = append(names, string(l)+".example.org")
+	}
+	return names
+}
+
+func TestAListThatBreaksKeepsItsLastGoodContent(t *testing.T) {
+	for _, tt := range []struct {
+		what  string
+		after func(*site)
+		err   string
+	}{
+		{"missing", (*site).remove, "open list.txt: no such file or directory"},
+		{"emptied", func(s *site) { s.write("") }, "list list.txt: list without a usable line: the file is empty"},
+		{"turned into a page", func(s *site) { s.write("<html><title>Sign in</title></html>\n") }, "list list.txt: not a list: HTML or XML"},
+		{"overwritten with zeros", func(s *site) { s.write("a.example.org\n\x00\x00\x00") }, "list list.txt: not a list: binary data in line 2"},
+		{"only comments", func(s *site) { s.write("# gone\n") }, "list list.txt: list without a usable line: nothing but comments"},
+		{"a directory", func(s *site) {
+			s.remove()
+			if err := os.Mkdir(s.path, 0o755); err != nil {
+				s.t.Fatal(err)
+			}
+		}, "list list.txt: is a directory, not a file"},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			s := newSite(t)
+			s.write(good)
+			s.want(outcome{From: FromSource, Entries: entries("abcd")})
+			tt.after(s)
+			s.want(outcome{From: FromMemory, Entries: entries("abcd"), Err: tt.err})
+			s.restart()
+			s.want(outcome{From: FromCopy, Entries: entries("abcd"), Err: tt.err})
+			s.want(outcome{From: FromMemory, Entries: entries("abcd"), Err: tt.err})
+			if err := os.RemoveAll(s.path); err != nil {
+				t.Fatal(err)
+			}
+			s.write(later)
+			back := s.load()
+			if back.From != FromSource || back.Err != nil || !back.Modified.Equal(s.clock) {
+				t.Errorf("once it is good again: %+v", s.outcome(back))
+			}
+			if s.log.Len() > 0 {
+				t.Errorf("logged: %s", &s.log)
+			}
+		})
+	}
+}
+
+func TestAListThatNeverWasHasNothingToServe(t *testing.T) {
+	s := newSite(t)
+	s.want(outcome{Err: "open list.txt: no such file or directory"})
+	s.write("<html>\n")
+	s.want(outcome{Err: "list list.txt: not a list: HTML or XML"})
+	if files := s.files(); files != nil {
+		t.Errorf("copies of it: %v", files)
+	}
+}
+
+func TestAListThatIsCutOffIsTakenWithAWarning(t *testing.T) {
+	s := newSite(t)
+	s.write(good)
+	s.load()
+	s.write(good[:len(good)/2+1])
+	l := s.load()
+	want := []Problem{{Reason: "has 2 entries where it had 4 before: cut off?"}}
+	if diff := cmp.Diff(want, l.List.Warnings); diff != "" {
+		t.Error(diff)
+	}
+	if l.From != FromSource || l.List.Skipped != 1 { // the third is a "c" only
+		t.Errorf("%+v", written(l.List))
+	}
+}
+
+func TestOnlyAFileThatChangedIsReadAgain(t *testing.T) {
+	s := newSite(t)
+	s.write(good)
+	first := s.load()
+	if again := s.load(); again.List != first.List || again.From != FromSource {
+		t.Error("an unchanged file was read again")
+	}
+	s.write(later) // of the same size
+	changed := s.want(outcome{From: FromSource, Entries: entries("abce"), Age: time.Minute})
+	t.Run("or was changed when its time could not tell", func(t *testing.T) {
+		now := time.Now()
+		if err := os.Chtimes(s.path, now, now); err != nil {
+			t.Fatal(err)
+		}
+		first := s.load()
+		if first.List == changed.List || s.load().List == first.List {
+			t.Error("a file that may still be written to counts as unchanged")
+		}
+	})
+	t.Run("or is read in another way", func(t *testing.T) {
+		s.write("198.51.100.7\nexample.org\n")
+		plain := s.load()
+		if got := s.load(func(s *Spec) { s.Addresses = true }).List.Enforceable; got != 2 || plain.List.Enforceable != 1 {
+			t.Errorf("%d entries with addresses, %d without", got, plain.List.Enforceable)
+		}
+	})
+	t.Run("or the site's own zones are others", func(t *testing.T) {
+		s.write("198.51.100.7\nexample.org\nexample.net\n")
+		s.load()
+		out := s.loader.Load(t.Context(), []Spec{{Path: s.path}}, []Name{mustName(t, "www.example.org")})
+		if diff := cmp.Diff([]string{"example.net"}, written(out[0].List).Entries); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestTheCopyIsForItsOwnerAndChangesWithTheList(t *testing.T) {
+	s := newSite(t)
+	s.write(good)
+	s.load()
+	files := s.files()
+	if len(files) != 1 {
+		t.Fatalf("copies: %v", files)
+	}
+	info, err := os.Stat(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Stat(s.copies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 || dir.Mode().Perm() != 0o700 {
+		t.Errorf("modes %v and %v", info.Mode(), dir.Mode())
+	}
+	t.Run("and stays where the list stays", func(t *testing.T) {
+		s.restart()
+		s.load()
+		again, err := os.Stat(files[0])
+		if err != nil || !os.SameFile(info, again) {
+			t.Errorf("it was written again (%v)", err)
+		}
+	})
+	s.write(later)
+	s.load()
+	s.remove()
+	s.restart()
+	s.want(outcome{From: FromCopy, Entries: entries("abce"), Age: time.Minute, Err: "open list.txt: no such file or directory"})
+	if files := s.files(); len(files) != 1 {
+		t.Errorf("copies: %v", files)
+	}
+}
+
+func TestADamagedCopyIsRefused(t *testing.T) {
+	s := newSite(t)
+	s.write(good)
+	s.load()
+	path := s.files()[0]
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.remove()
+	check := func(t *testing.T, what string, damaged []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.restart()
+		s.log.Reset()
+		if l := s.load(); l.List != nil || l.Err == nil {
+			t.Fatalf("%s: served: %+v", what, s.outcome(l))
+		}
+		if !strings.Contains(s.log.String(), "last good copy of a list refused") {
+			t.Fatalf("%s: logged: %s", what, &s.log)
+		}
+	}
+	t.Run("cut off at any byte", func(t *testing.T) {
+		for n := range whole {
+			check(t, fmt.Sprintf("%d bytes", n), whole[:n])
+		}
+	})
+	t.Run("with any byte changed", func(t *testing.T) {
+		for i := range whole {
+			damaged := bytes.Clone(whole)
+			damaged[i] ^= 1
+			check(t, fmt.Sprintf("byte %d", i), damaged)
+		}
+	})
+	t.Run("with more behind it", func(t *testing.T) {
+		check(t, "longer", append(bytes.Clone(whole), "f.example.org\n"...))
+	})
+	t.Run("but not the whole one", func(t *testing.T) {
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.restart()
+		s.want(outcome{From: FromCopy, Entries: entries("abcd"), Err: "open list.txt: no such file or directory"})
+	})
+}
+
+func TestAConfidentialListLeavesNoTraces(t *testing.T) {
+	confidential := func(s *Spec) { s.Confidential = true }
+	s := newSite(t)
+	s.write(good + "two secret words\nco.uk\ngithub.io\n")
+	s.load() // the category was not confidential yet
+	if len(s.files()) != 1 {
+		t.Fatal("no copy to remove")
+	}
+	l := s.load(confidential)
+	if files := s.files(); files != nil {
+		t.Errorf("copies: %v", files)
+	}
+	problems, warnings := []Problem{{Line: 5, Reason: reasonWords}, {Line: 6, Reason: reasonICANN}}, []Problem{{Line: 7, Reason: reasonPrivate}}
+	if diff := cmp.Diff([][]Problem{problems, warnings}, [][]Problem{l.List.Problems, l.List.Warnings}); diff != "" {
+		t.Error(diff)
+	}
+	s.write("two secret words\n")
+	s.want(outcome{
+		From: FromMemory, Entries: written(l.List).Entries,
+		Err: "list list.txt: not a list: none of its first 1 lines is in a known format",
+	}, confidential)
+	s.restart()
+	s.want(outcome{Err: "list list.txt: not a list: none of its first 1 lines is in a known format"}, confidential)
+	if files := s.files(); files != nil {
+		t.Errorf("copies: %v", files)
+	}
+}
+
+func TestAListByURLIsServedFromItsCopyOnly(t *testing.T) {
+	byURL := func(s *Spec) { s.Path, s.URL = "", "https://lists.example/gambling.txt" }
+	s := newSite(t)
+	s.want(outcome{Err: errNotFetched.Error()}, byURL)
+
+	sum := newSum(s.clock.Add(time.Minute))
+	if _, err := io.WriteString(sum, good); err != nil {
+		t.Fatal(err)
+	}
+	path := s.loader.copies.path(loadKey{url: "https://lists.example/gambling.txt"})
+	if err := errors.Join(os.MkdirAll(s.copies, 0o700), os.WriteFile(path, []byte(sum.header()+good), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.want(outcome{From: FromCopy, Entries: entries("abcd"), Err: errNotFetched.Error()}, byURL)
+	s.want(outcome{Err: errNotFetched.Error()}, byURL, func(s *Spec) { s.Confidential, s.URL = true, "https://lists.example/other.txt" })
+}
+
+func TestBuiltinListsComeWithTheProgram(t *testing.T) {
+	out := NewLoader("", nil).Load(t.Context(), []Spec{{ID: "builtin:iwf", Builtin: "iwf"}, {ID: "builtin:nothing", Builtin: "nothing"}}, nil)
+	if diff := cmp.Diff([]string{"iwf.testfiltering.com"}, written(out[0].List).Entries); diff != "" || out[0].Err != nil || out[0].From != FromSource {
+		t.Errorf("%+v: %s", out[0], diff)
+	}
+	if out[1].List != nil || out[1].Err == nil || !strings.HasPrefix(out[1].Err.Error(), `no built-in list "nothing"`) {
+		t.Errorf("%+v", out[1])
+	}
+}
+
+func TestLoadAnswersEverySpecInOrder(t *testing.T) {
+	s := newSite(t)
+	s.write(good)
+	specs := []Spec{
+		{ID: "1", Path: s.path},
+		{ID: "2", Builtin: "ctiru"},
+		{ID: "3", Path: s.path + ".none"},
+		{ID: "4", Path: s.path, Category: 3},
+		{ID: "5", Path: s.path, Format: FormatHosts},
+	}
+	var got []string
+	out := s.loader.Load(t.Context(), specs, nil)
+	for _, l := range out {
+		got = append(got, l.ID+" "+l.From)
+	}
+	if diff := cmp.Diff([]string{"1 source", "2 source", "3 ", "4 source", "5 "}, got); diff != "" {
+		t.Error(diff)
+	}
+	if out[0].List != out[3].List {
+		t.Error("one file was read twice")
+	}
+}
+
+func TestALoadThatIsStoppedKeepsWhatThereIs(t *testing.T) {
+	s := newSite(t)
+	s.write(good)
+	s.load()
+	s.write(later)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out := s.loader.Load(ctx, []Spec{{Path: s.path}, {Path: s.path + ".other"}}, nil)
+	if !errors.Is(out[0].Err, context.Canceled) || out[0].From != FromMemory || !errors.Is(out[1].Err, context.Canceled) || out[1].List != nil {
+		t.Errorf("%+v", out)
+	}
+}
+
+func TestAListIsForgottenOnlyWhenItHasNotBeenAskedForAWhile(t *testing.T) {
+	s := newSite(t)
+	s.loader = NewLoader("", nil) // no copies: memory is all there is
+	s.write(good)
+	s.load()
+	s.remove()
+	for range keepLoads {
+		s.loader.Load(t.Context(), nil, nil)
+	}
+	if l := s.load(); l.From != FromMemory {
+		t.Errorf("after %d loads without it: %+v", keepLoads, s.outcome(l))
+	}
+	for range keepLoads + 1 {
+		s.loader.Load(t.Context(), nil, nil)
+	}
+	if l := s.load(); l.List != nil {
+		t.Errorf("after %d loads without it: %+v", keepLoads+1, s.outcome(l))
+	}
+}
+
+func TestCopiesThatCannotBeWrittenCostNoList(t *testing.T) {
+	s := newSite(t)
+	s.copies = filepath.Join(s.path, "below-a-file")
+	s.restart()
+	s.write(good)
+	s.want(outcome{From: FromSource, Entries: entries("abcd")})
+	if !strings.Contains(s.log.String(), "no last good copy of a list") {
+		t.Errorf("logged: %s", &s.log)
+	}
+}
+
+func TestALinkToAFileIsAFile(t *testing.T) {
+	s := newSite(t)
+	s.write(good)
+	link := s.path + ".link"
+	if err := os.Symlink(s.path, link); err != nil {
+		t.Skip(err)
+	}
+	l := s.load(func(spec *Spec) { spec.Path = link })
+	if l.Err != nil || l.List == nil {
+		t.Errorf("%+v", s.outcome(l))
+	}
+}
+
+func TestMissingFilesAreKnownAsMissing(t *testing.T) {
+	if l := newSite(t).load(); !errors.Is(l.Err, fs.ErrNotExist) {
+		t.Errorf("%v", l.Err)
+	}
+}

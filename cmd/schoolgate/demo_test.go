@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"schoolgate/resolver/dnswire"
+)
+
+func TestTheDemoServesOnUntilItIsStoppedAndLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	ctx, stop := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	done := make(chan int, 1)
+	var stderr bytes.Buffer
+	go func() {
+		done <- run(ctx, []string{"demo", "--length", "500ms"}, nil, w, &stderr, func(string) string { return "" })
+		w.Close()
+	}()
+	server, invited := "", false
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		line := lines.Text()
+		if server == "" && strings.HasPrefix(line, "DNS on ") {
+			server, _, _ = strings.Cut(strings.TrimPrefix(line, "DNS on "), ",")
+		}
+		if strings.HasPrefix(line, "Still serving") {
+			answer, err := exchange(ctx, server, "127.0.0.7", "www.adult-videos.example")
+			if err != nil || answer.Rcode != dns.RcodeNameError {
+				t.Errorf("a child of year 7 asks: %v %v", answer, err)
+			}
+			stop()
+			invited = true
+		}
+	}
+	if code := <-done; code != 0 || !invited || stderr.Len() > 0 {
+		t.Errorf("exit %d, invited %v, %q", code, invited, stderr.String())
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	stop()
+}
+
+func TestTheDemosUpstreamAnswersEveryName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		typ  uint16
+		want string
+	}{
+		{dns.TypeA, "a.example.\t300\tIN\tA\t203.0.113.29"},
+		{dns.TypeAAAA, "a.example.\t300\tIN\tAAAA\t2001:db8::f20b:42ca"},
+		{dns.TypeHTTPS, ""},
+	} {
+		ask := new(dns.Msg).SetQuestion("a.example.", c.typ)
+		packet, err := ask.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var q dnswire.Query
+		if status := q.Parse(packet); status != dnswire.StatusOK {
+			t.Fatal(status)
+		}
+		answer := new(dns.Msg)
+		if err := answer.Unpack(demoAnswer(&q, packet[:q.QuestionEnd])); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, rr := range answer.Answer {
+			got += rr.String()
+		}
+		if got != c.want || answer.Id != ask.Id || !answer.Response || answer.Rcode != dns.RcodeSuccess {
+			t.Errorf("%s: got %q, want %q\n%v", dns.TypeToString[c.typ], got, c.want, answer)
+		}
+	}
+	if a, b := demoAddress([]byte("\x01a\x00"), false), netip.MustParsePrefix("203.0.113.0/24"); !b.Contains(a) {
+		t.Errorf("%v is not an address for documentation", a)
+	}
+}
+
+func TestTheDemosReceiverTakesOnlyWhatIsSigned(t *testing.T) {
+	t.Parallel()
+	signer, err := webhooks.NewWebhook(demoSecret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	body := []byte(`{"type":"test"}`)
+	signature, err := signer.Sign("msg_1", now, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &demoReceiver{key: []byte(demoKey)}
+	got := map[string]bool{}
+	for name, change := range map[string]func(http.Header){
+		"as it was signed":      func(http.Header) {},
+		"with another one too":  func(h http.Header) { h.Set("webhook-signature", "v1,AAAA "+signature) },
+		"another id":            func(h http.Header) { h.Set("webhook-id", "msg_2") },
+		"an old one":            func(h http.Header) { h.Set("webhook-timestamp", fmt.Sprint(now.Add(-time.Hour).Unix())) },
+		"no signature":          func(h http.Header) { h.Del("webhook-signature") },
+		"a signature of no key": func(h http.Header) { h.Set("webhook-signature", fmt.Sprintf("v1,%x", sha256.Sum256(body))) },
+	} {
+		h := http.Header{}
+		h.Set("webhook-id", "msg_1")
+		h.Set("webhook-timestamp", fmt.Sprint(now.Unix()))
+		h.Set("webhook-signature", signature)
+		change(h)
+		got[name] = r.verify(h, body, now) == nil
+	}
+	want := map[string]bool{
+		"as it was signed": true, "with another one too": true,
+		"another id": false, "an old one": false, "no signature": false, "a signature of no key": false,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("taken (-want +got):\n%s", diff)
+	}
+}

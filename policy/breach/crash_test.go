@@ -1,0 +1,95 @@
+package breach
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// recorderEnv, when set to a path, makes the test binary a process that records until it is killed.
+const recorderEnv = "SCHOOLGATE_TEST_RECORDER"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(recorderEnv); path != "" {
+		if err := recorder(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// recorder records a new name and three repeats of it each time that it is told to by a line, and says
+// so with a line once Record has returned.
+func recorder(path string) error {
+	l, err := Open(Options{Path: path, Quiet: time.Minute, Router: &router{}})
+	if err != nil {
+		return err
+	}
+	go l.Run(context.Background())
+	p := school(new(testing.B), nil)
+	lines := bufio.NewScanner(os.Stdin)
+	for i := 0; lines.Scan(); i++ {
+		e := ask(new(testing.B), p, pupil, lines.Text(), time.Now())
+		for range 4 {
+			l.Record(e)
+		}
+		fmt.Println("recorded")
+	}
+	return lines.Err()
+}
+
+func TestWhatWasRecordedSurvivesKill9(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	executable, err := os.Executable()
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "breach.db")
+	ids := map[string]bool{}
+	for life := range 4 {
+		process := exec.CommandContext(t.Context(), executable)
+		process.Env = append(os.Environ(), recorderEnv+"="+path)
+		process.Stderr = os.Stderr
+		in, err := process.StdinPipe()
+		must(t, err)
+		out, err := process.StdoutPipe()
+		must(t, err)
+		must(t, process.Start())
+		said := bufio.NewScanner(out)
+		for i := range 3 {
+			// All but the first are of names known from the life before.
+			fmt.Fprintf(in, "n%d.pornography.example\n", life+i)
+			if !said.Scan() || said.Text() != "recorded" {
+				t.Fatalf("the process said %q: %v", said.Text(), said.Err())
+			}
+		}
+		time.Sleep(100 * time.Millisecond) // the promise
+		must(t, process.Process.Kill())
+		if err := process.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+			t.Fatalf("the process ended with %v", err)
+		}
+
+		all := breaches(t, path, Filter{})
+		total := int64(0)
+		for _, b := range all {
+			total += b.Count
+		}
+		if want := int64(12 * (life + 1)); len(all) != life+3 || total != want {
+			t.Errorf("after life %d there are %d breaches, counted %d; want %d, counted %d", life, len(all), total, life+3, want)
+		}
+		verify(t, path)
+		db := raw(t, path)
+		var id string
+		must(t, db.QueryRowContext(t.Context(), "SELECT id FROM outbox WHERE type = 'incident.opened'").Scan(&id))
+		ids[id] = true
+	}
+	if len(ids) != 1 {
+		t.Errorf("the alert of one incident had the ids %v", ids)
+	}
+}
