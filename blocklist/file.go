@@ -166,7 +166,7 @@ func (c *copies) has(path string, sum checksum) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	line, err := bufio.NewReader(f).ReadSlice('\n')
 	return err == nil && string(line) == sum.header()
 }
@@ -204,7 +204,7 @@ func (c *copies) load(ctx context.Context, k loadKey, own []Name) (*known, error
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	in := bufio.NewReader(f)
 	line, err := in.ReadSlice('\n') // bounded by the buffer
 	header := string(line)

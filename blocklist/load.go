@@ -234,7 +234,7 @@ func (l *Loader) fromFile(ctx context.Context, k loadKey, own []Name, last *know
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if last.isStill(info) && slices.Equal(last.own, own) {
 		again := *last
 		again.from = FromSource

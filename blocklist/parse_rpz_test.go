@@ -43,6 +43,10 @@ self.example.org CNAME self.example.org.
 		text: "rpz.example. SOA a. b. 1 2 3 4 5\nrpz.example. NS a.\nexample.org CNAME .\nexample.net.rpz.example. CNAME .\n",
 		want: read{Format: FormatRPZ, Counts: [4]int{2, 0, 0, 0}, Entries: []string{"only example.org", "only example.net"}},
 	}, {
+		what: "the SOA's owner is the zone, where $ORIGIN is above it",
+		text: "$ORIGIN example.\nrpz SOA a. b. 1 2 3 4 5\nexample.org.rpz CNAME .\n$ORIGIN rpz\nexample.net CNAME .\n",
+		want: read{Format: FormatRPZ, Counts: [4]int{2, 0, 0, 0}, Entries: []string{"only example.org", "only example.net"}},
+	}, {
 		what: "without either, names are triggers as they stand",
 		text: "@ SOA a. b. 1 2 3 4 5\nexample.org CNAME .\nexample.net. CNAME .\n",
 		want: read{Format: FormatRPZ, Counts: [4]int{2, 0, 0, 0}, Entries: []string{"only example.org", "only example.net"}},

@@ -75,7 +75,11 @@ func (m model) entry(n Name) Name {
 var drawnLabels = []string{"a", "b", "ab", "example", "notexample", "www", "org", "com", "a.b", "\x00", "\x01a", "\xff\xfe", strings.Repeat("l", 63)}
 
 func drawName(t *rapid.T, label string) Name {
-	labels := rapid.SliceOfN(rapid.SampledFrom(drawnLabels), 1, 4).Draw(t, label)
+	from := drawnLabels
+	if rapid.IntRange(0, 3).Draw(t, "few") > 0 {
+		from = drawnLabels[:2]
+	}
+	labels := rapid.SliceOfN(rapid.SampledFrom(from), 1, 4).Draw(t, label)
 	if rapid.IntRange(0, 40).Draw(t, "long") == 0 {
 		labels = slices.Concat(slices.Repeat([]string{"a"}, 123), labels[:1])
 	}
@@ -186,6 +190,7 @@ func TestMatch(t *testing.T) {
 		games Category = iota
 		ads
 		trial
+		rest
 	)
 	zone := "$ORIGIN rpz.example.\n@ SOA a b 1 2 3 4 5\n" +
 		"only.example.org CNAME .\n" +
@@ -197,6 +202,8 @@ func TestMatch(t *testing.T) {
 		{ID: "c", Category: ads, List: mustParse(t, "ads.example.org\nexample.net\n")},
 		{ID: "d", Category: trial, List: mustParse(t, zone)},
 		{ID: "not there", Category: trial, List: nil},
+		{ID: "e", Category: rest, List: mustParse(t, "*.example.com CNAME .\n*.b.a.example.com CNAME rpz-passthru.\n")},
+		{ID: "f", Category: rest, List: mustParse(t, "a.example.com\n")},
 	})
 	type answer struct {
 		In     []Category
@@ -222,6 +229,7 @@ func TestMatch(t *testing.T) {
 		{"but what is below", "x.y.below.example.org", answer{[]Category{games, trial}, "a", "example.org"}},
 		{"passthru takes out of its list only", "let.hole.example.org", answer{[]Category{games}, "a", "example.org"}},
 		{"with what is below", "x.let.hole.example.org", answer{[]Category{games}, "a", "example.org"}},
+		{"where one list lets go, another of the category still holds", "c.b.a.example.com", answer{[]Category{rest}, "f", "a.example.com"}},
 		{"and nothing beside", "notlet.hole.example.org", answer{[]Category{games, trial}, "a", "example.org"}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {

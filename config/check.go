@@ -19,6 +19,7 @@ type checker struct {
 	machine machine
 	dir     string // where relative paths begin
 	cfg     Config
+	byName  map[string]*group
 }
 
 // check goes on after a problem, so that one run finds all. A value that could not be read is zero
@@ -106,14 +107,19 @@ func (c *checker) listenOn() {
 		taken[address] = p.path
 	}
 	for _, a := range c.listen.dns.all {
-		take(a.place, a.v.String())
-		c.cfg.Listen = append(c.cfg.Listen, a.v)
+		for _, socket := range c.machine.sockets(a.v) {
+			take(a.place, socket.String())
+			c.cfg.Listen = append(c.cfg.Listen, socket)
+		}
 	}
 	if len(c.listen.dns.all) == 0 && !c.failed(place{path: "listen"}) && c.listen.written() {
 		c.fail(c.listen.dns.place, `write ["127.0.0.1:5300"], or [":53"]`, "there is no address to listen on")
 	}
 	for _, s := range []value[string]{c.listen.console, c.listen.metrics} {
 		address := s.v
+		if s.path == "listen.console" && !s.written() {
+			continue // nothing listens there yet
+		}
 		if strings.HasPrefix(address, ":") {
 			address = "[::]" + address
 		}
@@ -179,7 +185,7 @@ func (c *checker) servers(written values[string]) []resolver.Upstream {
 
 func (c *checker) isItself(a netip.AddrPort) bool {
 	return slices.ContainsFunc(c.cfg.Listen, func(l netip.AddrPort) bool {
-		everywhere := l.Addr().IsUnspecified() && (l.Addr().Is6() || a.Addr().Is4()) && c.machine.isOwn(a.Addr())
+		everywhere := l.Addr().IsUnspecified() && l.Addr().Is4() == a.Addr().Is4() && c.machine.isOwn(a.Addr())
 		return l.Port() == a.Port() && (everywhere || l.Addr() == a.Addr().WithZone(""))
 	})
 }
@@ -197,15 +203,6 @@ func (c *checker) systemUpstreams() {
 		p.path = "upstreams.servers"
 		c.warn(p, "write one: [\"udp://192.0.2.1\"]", "there is no upstream: %s names none that is not this resolver", c.machine.resolvConf)
 	}
-}
-
-// failed reports whether something at or below p has been reported, so that what follows from it is
-// not reported too.
-func (c *checker) failed(p place) bool {
-	return slices.ContainsFunc(c.errors, func(e Error) bool {
-		rest, ok := strings.CutPrefix(e.Path, p.path)
-		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	})
 }
 
 // answer fills what schoolgate answers by itself.

@@ -10,10 +10,10 @@ import (
 
 // alerting fills who is told of what.
 func (c *checker) alerting() {
-	a := &c.file.alerts
+	a := &c.alerts
 	c.cfg.Quiet = a.quiet.v
 	c.cfg.Alerts.Site, c.cfg.Alerts.ConsoleURL = c.cfg.Site, c.cfg.ConsoleURL
-	var names []string
+	names := make([]string, 0, len(a.receivers))
 	for i := range a.receivers {
 		names = append(names, a.receivers[i].name.name)
 		c.receiver(&a.receivers[i])
@@ -71,7 +71,7 @@ func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
 // everyoneTold makes sure that whatever is grave reaches somebody. What the file itself grades so
 // is an error; that iwf and ctiru are critical by themselves, a warning.
 func (c *checker) everyoneTold(told map[string]bool) {
-	a := &c.file.alerts
+	a := &c.alerts
 	if c.failed(place{path: "alerts"}) {
 		return // the route may be the one that has been reported
 	}
@@ -139,7 +139,8 @@ func (c *checker) secret(w *receiver, misspelt bool) Secret {
 		c.fail(w.place, hint, "a webhook needs a secret")
 		return nil
 	}
-	at, text := file.place, ""
+	at := file.place
+	var text string
 	switch {
 	case env.v != "":
 		at, text = env.place, c.machine.getenv(env.v)
@@ -168,7 +169,7 @@ func (c *checker) secret(w *receiver, misspelt bool) Secret {
 // read has been reported, and counts.
 func (c *checker) webhooks(names []string) []string {
 	return slices.DeleteFunc(names, func(n string) bool {
-		return !slices.ContainsFunc(c.file.alerts.receivers, func(r receiver) bool {
+		return !slices.ContainsFunc(c.alerts.receivers, func(r receiver) bool {
 			return r.name.name == n && (r.kind.v == "webhook" || r.kind.v == "")
 		})
 	})

@@ -22,13 +22,17 @@ func (c *checker) people() {
 	if len(names) == 0 && c.defaultGroup.written() && !c.failed(place{path: "groups"}) {
 		c.fail(place{c.line, c.column, "groups"}, "", "there is no group")
 	}
-	var receivers []string
-	for _, r := range c.file.alerts.receivers {
+	receivers := make([]string, 0, len(c.alerts.receivers))
+	for _, r := range c.alerts.receivers {
 		receivers = append(receivers, r.name.name)
 	}
 	if c.defaultGroup.v != "" && len(names) > 0 {
 		c.known(values[string]{all: []value[string]{c.defaultGroup}}, "group", names)
 		c.cfg.Policy.DefaultGroup = c.defaultGroup.v
+	}
+	c.byName = map[string]*group{}
+	for i := range c.groups {
+		c.byName[names[i]] = &c.groups[i]
 	}
 	taken := map[string]*group{}
 	for i := range c.groups {
@@ -71,7 +75,7 @@ func (c *checker) addClients(w *group, g *policy.Group, taken map[string]*group)
 		case again && other != w:
 			c.fail(cl.place, fmt.Sprintf("the other is on line %d", other.line), "%s is a client of %s too", key, other.name.name)
 		case again:
-		case cl.v.Prefix.IsValid():
+		case cl.v.IsValid():
 			c.tight(cl.place, cl.v.prefix)
 			g.Clients = append(g.Clients, cl.v.Prefix)
 		default:
@@ -116,7 +120,7 @@ func (c *checker) bothWays(w *group) {
 
 // changes checks a group's schedule. Nothing acts upon it yet.
 func (c *checker) changes(w *group, categories []string) {
-	var periods []string
+	periods := make([]string, 0, len(c.calendar.periods))
 	for _, p := range c.calendar.periods {
 		periods = append(periods, p.name.name)
 	}

@@ -333,19 +333,11 @@ func (c *checker) blocked(g *group) map[string]bool {
 // ancestry is a group, its parent, that one's parent and so on, each once.
 func (c *checker) ancestry(g *group) []*group {
 	var line []*group
-	for g != nil && !slices.Contains(line, g) {
+	for seen := map[*group]bool{}; g != nil && !seen[g]; g = c.byName[g.inherit.v] {
+		seen[g] = true
 		line = append(line, g)
-		g = c.group(g.inherit.v)
 	}
 	return line
-}
-
-func (c *checker) group(name string) *group {
-	i := slices.IndexFunc(c.groups, func(g group) bool { return g.name.name == name })
-	if i < 0 {
-		return nil
-	}
-	return &c.groups[i]
 }
 
 func (c *checker) hasOnly(g *group) bool {
@@ -354,7 +346,7 @@ func (c *checker) hasOnly(g *group) bool {
 
 // laxDefault warns of what an unknown client gets and a known one doesn't.
 func (c *checker) laxDefault(g *group) {
-	def := c.group(c.defaultGroup.v)
+	def := c.byName[c.defaultGroup.v]
 	if def == nil || def == g || c.hasOnly(g) || c.hasOnly(def) {
 		return
 	}

@@ -13,6 +13,8 @@ import (
 
 // Config is a whole configuration, checked, in the terms of the packages that it is for.
 type Config struct {
+	// File is what the file is called in messages: its path as it was given.
+	File string
 	// Path is the file's absolute path, "" for the built-in default.
 	Path string
 	// Hash is the SHA-256 of the file's bytes, lower-case hexadecimal.

@@ -71,7 +71,7 @@ func (l *list) fields() []field {
 }
 
 func listFormat() scalar[string] {
-	var words []string
+	words := make([]string, 0, len(blocklist.Formats()))
 	for _, f := range blocklist.Formats() {
 		words = append(words, string(f))
 	}

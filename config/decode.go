@@ -305,6 +305,7 @@ func asks(n *yaml.Node) bool {
 				return true
 			}
 		}
+	case yaml.DocumentNode, yaml.AliasNode:
 	}
 	return false
 }
@@ -339,13 +340,8 @@ func is(r *report, n *yaml.Node, at place, want yaml.Kind, words string) bool {
 	case n.Style&yaml.TaggedStyle != 0:
 		r.fail(at, "leave it out", "the tag %s is not supported", n.Tag)
 	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
-		hint := "write one, or leave the key out"
-		if want == yaml.SequenceNode {
-			hint = "write [], or leave the key out"
-		} else if want == yaml.MappingNode {
-			hint = "write {}, or leave the key out"
-		}
-		r.fail(at, hint, "has no value")
+		something := map[yaml.Kind]string{yaml.ScalarNode: "one", yaml.SequenceNode: "[]", yaml.MappingNode: "{}"}
+		r.fail(at, "write "+something[want]+", or leave the key out", "has no value")
 	case n.Kind == want:
 		return true
 	default:

@@ -63,11 +63,22 @@ type report struct {
 	errors   Errors
 	warnings Errors
 	later    []place
+	broken   map[string]bool // the paths of errors, and all above them
 }
 
 func (r *report) fail(p place, hint, format string, args ...any) {
 	r.errors = append(r.errors, r.problem(p, hint, format, args...))
+	if r.broken == nil {
+		r.broken = map[string]bool{}
+	}
+	for path := p.path; !r.broken[path]; path = path[:max(strings.LastIndexAny(path, ".["), 0)] {
+		r.broken[path] = true
+	}
 }
+
+// failed reports whether something at or below p has been reported, so that what follows from it is
+// not reported too.
+func (r *report) failed(p place) bool { return r.broken[p.path] }
 
 func (r *report) warn(p place, hint, format string, args ...any) {
 	r.warnings = append(r.warnings, r.problem(p, hint, format, args...))
@@ -82,9 +93,7 @@ func (r *report) problem(p place, hint, format string, args ...any) Error {
 
 // notYet notes a key that asks for something which this version does not do.
 func (r *report) notYet(p place) {
-	if !slices.Contains(r.later, p) {
-		r.later = append(r.later, p)
-	}
+	r.later = append(r.later, p)
 }
 
 // laterPaths are the paths of those keys in the order of the file.
@@ -92,7 +101,7 @@ func (r *report) laterPaths() []string {
 	slices.SortStableFunc(r.later, func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
 	})
-	var paths []string
+	paths := make([]string, 0, len(r.later))
 	for _, p := range r.later {
 		paths = append(paths, p.path)
 	}

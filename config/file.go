@@ -125,7 +125,7 @@ func (l *listen) fields() []field {
 	return []field{
 		{
 			key: "dns", kind: many(&l.dns, address()), def: `["127.0.0.1:5300"]`,
-			doc: "DNS over UDP and TCP. `:53` is every address of the machine",
+			doc: "DNS over UDP and TCP. `0.0.0.0:53` is every IPv4 address of the machine, `[::]:53` every IPv6 one, `:53` both",
 		},
 		{key: "dot", kind: many(&l.dot, address()), def: "[]", later: true, doc: "DNS over TLS (RFC 7858)"},
 		{key: "doh", kind: many(&l.doh, address()), def: "[]", later: true, doc: "DNS over HTTPS (RFC 8484), path `/dns-query`"},

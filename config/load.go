@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -80,7 +81,7 @@ func load(r *report, data []byte, dir string, m machine) (*Config, error) {
 	mapping(&f).read(r, root, place{line: root.Line, column: root.Column})
 	c := checker{report: r, file: &f, machine: m, dir: dir}
 	digest := sha256.Sum256(data)
-	c.cfg.Hash = hex.EncodeToString(digest[:])
+	c.cfg.File, c.cfg.Hash = r.file, hex.EncodeToString(digest[:])
 	c.check()
 	if len(r.errors) > 0 {
 		r.errors.sort()
@@ -132,19 +133,19 @@ func cause(err error) error {
 func regular(path string, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
-		return fmt.Errorf("is a directory, not a file")
+		return errors.New("is a directory, not a file")
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("is not a regular file")
+		return errors.New("is not a regular file")
 	}
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err == nil {
-		real, err = filepath.Abs(real)
+		target, err = filepath.Abs(target)
 	}
 	if err != nil {
 		return cause(err)
 	}
 	for _, root := range []string{"/proc/", "/sys/"} {
-		if strings.HasPrefix(real, root) {
+		if strings.HasPrefix(target, root) {
 			return fmt.Errorf("is not a file on disk, but in %s", strings.TrimSuffix(root, "/"))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -65,6 +66,19 @@ func (m machine) nameservers() []netip.Addr {
 		}
 	}
 	return servers
+}
+
+// sockets are the addresses that one of listen.dns stands for. A wildcard address is of one family,
+// and the zero Addr those of every family that the machine has.
+func (m machine) sockets(a netip.AddrPort) []netip.AddrPort {
+	if a.Addr().IsValid() {
+		return []netip.AddrPort{a}
+	}
+	all := []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port())}
+	if slices.ContainsFunc(m.prefixes, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		all = append(all, netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port()))
+	}
+	return all
 }
 
 // isOwn reports whether an address is one of the machine's.

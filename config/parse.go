@@ -112,6 +112,7 @@ func syntax(r *report, data []byte, err error) {
 	case strings.Contains(text, "end of stream"):
 		hint = "is a quote missing?"
 	}
+	line = min(line, bytes.Count(data, []byte("\n"))+1) // it may be noticed behind the end
 	r.fail(place{line: line, column: 1}, hint, "not YAML: %s", text)
 }
 

@@ -158,7 +158,7 @@ func publicSuffix(n blocklist.Name) bool {
 	return icann && suffix == n.String()
 }
 
-// file is the path of a file, relative to the configuration's.
+// filePath is the path of a file, relative to the configuration's.
 func filePath() scalar[string] {
 	return scalar[string]{
 		words: "path", schema: object{"type": "string", "minLength": 1},
@@ -171,16 +171,17 @@ func filePath() scalar[string] {
 	}
 }
 
-// address is the address of a socket for DNS. ":53" is every address of the machine.
+// address is the address of a socket for DNS. ":53" has the zero Addr: every address of the machine.
 func address() scalar[netip.AddrPort] {
 	return scalar[netip.AddrPort]{
 		words: "address:port", schema: object{"type": "string", "pattern": ":[0-9]+$"},
 		parse: func(s string) (netip.AddrPort, error) {
-			full := s
-			if strings.HasPrefix(s, ":") {
-				full = "[::]" + s
+			if port, ok := strings.CutPrefix(s, ":"); ok {
+				if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+					return netip.AddrPortFrom(netip.Addr{}, uint16(n)), nil
+				}
 			}
-			a, err := netip.ParseAddrPort(full)
+			a, err := netip.ParseAddrPort(s)
 			if err != nil {
 				return a, wrong(`write "192.0.2.1:53", "[2001:db8::1]:53" or ":53"`, "%q is not an address and a port", s)
 			}

@@ -294,7 +294,7 @@ alerts:
 			Labels []string
 		}
 		documented, exposed := map[string]described{}, map[string]described{}
-		row := regexp.MustCompile("(?m)^\\| `(schoolgate_[a-z_]+)` \\| ([a-z]+) \\| ([^|]*) \\|")
+		row := regexp.MustCompile("(?m)^\\| `(schoolgate_[a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\|")
 		for _, m := range row.FindAllSubmatch(read(t, "docs/metrics.md"), -1) {
 			var labels []string
 			for _, l := range regexp.MustCompile("`([a-z_]+)`").FindAllSubmatch(m[3], -1) {

@@ -103,7 +103,7 @@ func retryStored(ctx context.Context, cfg *config.Config, id string) (err error)
 		return err
 	}
 	defer lock.Close()
-	record, err := breach.Open(breach.Options{Path: daemon.RecordPath(cfg), Site: cfg.Site, Quiet: cfg.Quiet})
+	record, err := breach.Open(breach.Options{Path: daemon.RecordPath(cfg), Site: cfg.Site, Quiet: cfg.Quiet}) //nolint:contextcheck // it has none
 	if err != nil {
 		return err
 	}

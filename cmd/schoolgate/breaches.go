@@ -129,7 +129,7 @@ func readBreaches(ctx context.Context, inv *invocation, flags breachFilter, each
 	if _, err := os.Stat(path); err != nil {
 		return exitError{2, fmt.Errorf("no breach record here; has schoolgate run with this configuration? %w", err)}
 	}
-	r, err := breach.OpenReader(path)
+	r, err := breach.OpenReader(path) //nolint:contextcheck // it has none
 	if err != nil {
 		return exitError{2, err}
 	}

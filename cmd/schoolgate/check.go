@@ -47,19 +47,25 @@ func setupCheck(fs *flag.FlagSet) action {
 	}
 }
 
+// take makes problems of an error of the configuration, and returns any other one.
+func (c *checked) take(err error, file string) error {
+	if _, exit := errors.AsType[exitError](err); exit || errors.Is(err, context.Canceled) {
+		return err
+	}
+	problems, ok := errors.AsType[config.Errors](err)
+	if !ok { // of the compiler of policies, which knows no lines
+		problems = config.Errors{{File: file, Line: 1, Column: 1, Problem: err.Error()}}
+	}
+	c.Problems = problems
+	return nil
+}
+
 // check does all that a start does before it opens a socket or touches the data directory.
 func check(ctx context.Context, inv *invocation) (checked, error) {
 	result := checked{Problems: config.Errors{}, Warnings: []string{}}
 	filter, err := inv.assemble(ctx)
-	var exit exitError
-	switch {
-	case errors.As(err, &result.Problems):
-		return result, nil
-	case errors.As(err, &exit), ctx.Err() != nil:
-		return result, err
-	case err != nil: // of the compiler of policies, which knows no lines
-		result.Problems = config.Errors{{File: inv.path(), Line: 1, Column: 1, Problem: err.Error()}}
-		return result, nil
+	if err != nil {
+		return result, result.take(err, inv.path())
 	}
 	if missing, _ := filter.ListProblems(inv.path()); missing != nil {
 		result.Problems = missing

@@ -89,7 +89,7 @@ func setupDemo(fs *flag.FlagSet) action {
 	length := fs.Duration("length", 45*time.Second, "`TIME` that the day takes")
 	seed := fs.Uint64("seed", 1, "`NUMBER` of the day: the same one makes the same day")
 	once := fs.Bool("once", false, "end when the day ends")
-	return func(ctx context.Context, inv *invocation) error {
+	return func(ctx context.Context, inv *invocation) (err error) {
 		if inv.config != "" {
 			return wrongUse("demo: it has a configuration of its own")
 		}
@@ -102,7 +102,7 @@ func setupDemo(fs *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		s := &show{screen: newScreen(inv.stdout, inv.env), dir: dir, length: *length, once: *once, decisions: map[string]int{}, alerts: map[string]int{}}
 		err = s.run(ctx, inv, schoolDay(*seed))
 		if errors.Is(err, context.Canceled) {
@@ -327,7 +327,7 @@ func (s *show) summarise(ctx context.Context) error {
 	if err := client.Flush(ctx); err != nil {
 		return err
 	}
-	record, err := breach.OpenReader(daemon.RecordPath(cfg))
+	record, err := breach.OpenReader(daemon.RecordPath(cfg)) //nolint:contextcheck // it has none
 	if err != nil {
 		return err
 	}

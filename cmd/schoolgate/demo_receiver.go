@@ -50,11 +50,6 @@ func listenDemoReceiver(ctx context.Context, key []byte, taken func(string, demo
 	return &demoReceiver{listener: l, key: key, taken: taken}, nil
 }
 
-// url is where the receiver of that name takes alerts.
-func (r *demoReceiver) url(receiver string) string {
-	return "http://" + r.listener.Addr().String() + "/" + receiver
-}
-
 // serve takes alerts until the listener is closed.
 func (r *demoReceiver) serve() {
 	server := &http.Server{Handler: r, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}

@@ -33,7 +33,7 @@ const (
 // newScreen writes in colour to a terminal, unless the environment asks for none (no-color.org).
 func newScreen(w io.Writer, env func(string) string) *screen {
 	f, isFile := w.(*os.File)
-	return &screen{w: w, colour: isFile && isatty.IsTerminal(f.Fd()) && env("NO_COLOR") == "" && env("TERM") != "dumb"}
+	return &screen{w: w, colour: isFile && isatty.IsTerminal(f.Fd()) && env("NO_COLOR") == "" && env("TERM") != "dumb"} //nolint:misspell // the variable's name
 }
 
 // at sets the clock.

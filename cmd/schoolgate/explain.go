@@ -58,8 +58,13 @@ func setupExplain(fs *flag.FlagSet) action {
 			fmt.Fprintf(inv.stdout, "%s: %s asked by %v\n", ex.Verdict, name, addr)
 			err = table(inv.stdout, func(line func(string, ...any)) {
 				for _, row := range [][2]string{
-					{"group", ex.Group}, {"category", ex.Category}, {"categories", strings.Join(ex.Categories, ", ")},
-					{"list", ex.Rule.List}, {"entry", ex.Rule.Entry}, {"reason", ex.Rule.Reason}, {"changes at", ex.ChangesAt},
+					{"group", ex.Group},
+					{"category", ex.Category},
+					{"categories", strings.Join(ex.Categories, ", ")},
+					{"list", ex.Rule.List},
+					{"entry", ex.Rule.Entry},
+					{"reason", ex.Rule.Reason},
+					{"changes at", ex.ChangesAt},
 				} {
 					if row[1] != "" {
 						line("  %s\t%s", row[0], row[1])

@@ -42,7 +42,9 @@ func (inv *invocation) load() (*config.Config, error) {
 	if err != nil {
 		return nil, exitError{2, err}
 	}
-	f.Close()
+	if err := f.Close(); err != nil {
+		return nil, exitError{2, err}
+	}
 	return config.Load(path)
 }
 

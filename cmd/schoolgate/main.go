@@ -19,9 +19,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	// Schedules follow the school's own clock, on a machine or in a container without zone files too.
-	_ "time/tzdata"
+	_ "time/tzdata" // the school's clock, on a machine or in a container without zone files too
 
 	"schoolgate/config"
 )
@@ -101,13 +99,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	exit := exitError{code: 1, err: err}
-	errors.As(err, &exit)
+	exit, ok := errors.AsType[exitError](err)
+	if !ok {
+		exit = exitError{code: 1, err: err}
+	}
 	if exit.err == nil {
 		return exit.code
 	}
-	var problems config.Errors
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[config.Errors](err); ok {
 		for _, p := range problems {
 			fmt.Fprintln(stderr, p)
 		}

@@ -1,7 +1,5 @@
 package alert
 
-import "time"
-
 // Config says who is told of what.
 type Config struct {
 	Site string
@@ -28,5 +26,5 @@ type Route struct {
 	Digest     string // "mon-fri 15:45": gathered, not sent at once
 }
 
-// Timeout bounds one delivery.
-const Timeout = 15 * time.Second
+// AboutSystem is the Route.About of what IT must know.
+const AboutSystem = "system"

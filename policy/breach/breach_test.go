@@ -176,11 +176,16 @@ func start(t testing.TB, dir string, c *clock, change func(*Options), before fun
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
+	stopped := false
 	r.stop = sync.OnceValue(func() error {
 		cancel()
+		stopped = true
 		return <-ended
 	})
 	t.Cleanup(func() {
+		if stopped {
+			return
+		}
 		if err := r.stop(); err != nil {
 			t.Errorf("the record did not stop well: %v", err)
 		}

@@ -206,7 +206,7 @@ func TestEveryColumnOfTheRecordIsProtected(t *testing.T) {
 				if column == "one" { // which a constraint protects
 					continue
 				}
-				others, where := altered(row[i], nth == 0, random), "seq = ?2"
+				others, where := altered(row[i], nth == 0 && c.table == "breach", random), "seq = ?2"
 				if column == "seq" {
 					others, where = []any{row[i].(int64) + 1000}, "seq IN (?2, ?2 + 1000)"
 				}
@@ -318,14 +318,14 @@ func TestAuditIsOfTheSameChain(t *testing.T) {
 
 func TestVerifyWhileWriting(t *testing.T) {
 	r, p := open(t), school(t, nil)
-	for i := range 3 * page {
+	for i := range page + page/10 {
 		r.Record(ask(t, p, pupil, fmt.Sprintf("n%d.pornography.example", i), tenPast))
 	}
 	r.tick(t, 0)
-	for i := range 50 {
+	for i := range 10 {
 		r.Record(ask(t, p, pupil2, fmt.Sprintf("n%d.pornography.example", i), tenPast))
 		r.Record(ask(t, p, pupil, "n1.pornography.example", tenPast))
-		if head := verify(t, r.path); head.Seq < 3*page {
+		if head := verify(t, r.path); head.Seq < page {
 			t.Fatalf("verified up to %d only", head.Seq)
 		}
 	}

@@ -35,7 +35,7 @@ type incident struct {
 
 	count, first, last int64
 	told, toldAt       int64 // the count in the last alert, 0 before the first, and when that was
-	due                int64 // when to tell of more; 0: there is nothing more
+	due                int64 // when to tell of what has not been told; 0: there is nothing
 
 	resting, touched bool
 }
@@ -121,10 +121,10 @@ func (t *turn) openIncident(ctx context.Context, key incidentKey, e *event, a po
 	if err != nil {
 		return nil, err
 	}
-	i.seq, t.link = next.seq, next
+	i.seq, t.link, i.due = next.seq, next, t.now
 	t.hold(i)
-	t.opened = append(t.opened, i)
-	return i, nil
+	_, err = t.store.exec(ctx, "INSERT INTO watching VALUES (?, 0, 0)", i.seq)
+	return i, err
 }
 
 // hold takes an incident among the open ones.
@@ -147,7 +147,7 @@ func (t *turn) add(i *incident, e *event) {
 		i.touched = true
 		t.touched = append(t.touched, i)
 	}
-	if i.due == 0 && i.told != 0 {
+	if i.due == 0 {
 		i.due = i.endOfQuiet(t.now, t.quiet.Milliseconds())
 		t.next = min(t.next, i.due)
 	}
@@ -162,17 +162,8 @@ func (i *incident) endOfQuiet(moment, quiet int64) int64 {
 	return i.toldAt + (max(0, moment-i.toldAt)/quiet+1)*quiet
 }
 
-// incidents tells of what was opened and of what is due, rests what had no breach for an hour, and
-// stores what changed.
+// incidents tells of what is due, rests what had no breach for an hour, and stores what changed.
 func (t *turn) incidents(ctx context.Context) error {
-	for _, i := range t.opened {
-		if i.told != 0 { // by rest, already
-			continue
-		}
-		if err := t.tell(ctx, i, IncidentOpened); err != nil {
-			return err
-		}
-	}
 	if t.due() {
 		if err := t.look(ctx); err != nil {
 			return err
@@ -207,7 +198,7 @@ func (t *turn) look(ctx context.Context) error {
 		if i.rested(t.now) {
 			err = t.rest(ctx, i)
 		} else {
-			err = t.tell(ctx, i, IncidentContinued)
+			err = t.tell(ctx, i)
 			t.next = min(t.next, i.nextLook())
 		}
 		if err != nil {
@@ -220,11 +211,7 @@ func (t *turn) look(ctx context.Context) error {
 // rest ends an incident, telling first of what has not been told.
 func (t *turn) rest(ctx context.Context, i *incident) error {
 	if i.count > i.told {
-		kind := IncidentContinued
-		if i.told == 0 {
-			kind = IncidentOpened
-		}
-		if err := t.tell(ctx, i, kind); err != nil {
+		if err := t.tell(ctx, i); err != nil {
 			return err
 		}
 	}
@@ -260,12 +247,19 @@ func (t *turn) makeRoom(ctx context.Context) error {
 }
 
 // tell puts the alerts that an incident calls for into the outbox.
-func (t *turn) tell(ctx context.Context, i *incident, kind string) error {
+func (t *turn) tell(ctx context.Context, i *incident) error {
+	if t.router == nil {
+		return nil
+	}
 	// What was gathered is appended first, so that the chain in the alert covers all that it counts.
 	_, err := t.appendRepeats(ctx, `SELECT g.breach, g.count, g.last FROM gathering g, breach b
 		WHERE b.seq = g.breach AND b.incident = ? ORDER BY g.breach`, i.seq)
 	if err != nil {
 		return err
+	}
+	kind := IncidentContinued
+	if i.told == 0 {
+		kind = IncidentOpened
 	}
 	n := Notice{
 		Kind: kind, Time: time.UnixMilli(t.now), Incident: i.id, Site: i.site,
@@ -283,7 +277,7 @@ func (t *turn) tell(ctx context.Context, i *incident, kind string) error {
 		}
 	}
 	i.told, i.toldAt, i.due = i.count, t.now, 0
-	_, err = t.store.exec(ctx, "INSERT OR REPLACE INTO watching VALUES (?, ?, ?)", i.seq, i.told, i.toldAt)
+	_, err = t.store.exec(ctx, "UPDATE watching SET told = ?, told_at = ? WHERE incident = ?", i.told, i.toldAt, i.seq)
 	return err
 }
 

@@ -41,7 +41,9 @@ type Options struct {
 	Quiet time.Duration
 	// Now is the clock; nil: time.Now. A jump is noticed within a second, at once by Tick.
 	Now func() time.Time
-	// Router says whom to alert; nil: nobody. It is called once Run has begun.
+	// Router says whom to alert. It is called once Run has begun. nil is for a tool that settles
+	// something in the record of a resolver that does not run: no incident is told of or made to rest,
+	// so that the resolver does it when it runs again.
 	Router Router
 	// System is told what a person must know: the record can't be written, records were lost, the
 	// chain is broken. The same text comes again while it lasts. It must not wait. May be nil.
@@ -106,9 +108,6 @@ func Open(o Options) (*Log, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Router == nil {
-		o.Router = RouterFunc(func(Notice) []Alert { return nil })
 	}
 	if o.System == nil {
 		o.System = func(string) {}
@@ -275,23 +274,26 @@ func (l *Log) await(ctx context.Context) (requests []request) {
 
 // turn stores what waits and does what is asked and due, in one transaction.
 func (l *Log) turn(ctx context.Context, requests []request) {
+	var answers []error
 	var err error
 	if l.pause > 0 && time.Now().Before(l.retryAt) {
 		err = l.problem()
-	} else if err = l.attempt(ctx, requests); err != nil {
+	} else if answers, err = l.attempt(ctx, requests); err != nil {
 		l.fail(err)
 	} else {
 		l.recovered()
-		return
 	}
-	for _, r := range requests {
-		r.done <- err
+	for i, r := range requests {
+		if err != nil {
+			r.done <- err
+		} else {
+			r.done <- answers[i]
+		}
 	}
 }
 
-// attempt does what turn says, or nothing, with an error. In the first case it has answered the
-// requests.
-func (l *Log) attempt(ctx context.Context, requests []request) (err error) {
+// attempt does what turn says, or nothing, with an error.
+func (l *Log) attempt(ctx context.Context, requests []request) (answers []error, err error) {
 	defer func() {
 		// A fault here must not stop the resolver, which runs in the same process.
 		if p := recover(); p != nil {
@@ -301,7 +303,7 @@ func (l *Log) attempt(ctx context.Context, requests []request) (err error) {
 	}()
 	if l.writer == nil {
 		if err := l.connect(ctx); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	again := l.waiting != nil
@@ -314,21 +316,18 @@ func (l *Log) attempt(ctx context.Context, requests []request) (err error) {
 	l.unsure = l.writer.number + 1
 	t, err := l.writer.commit(ctx, l.now(), settings, l.waiting, requests)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l.unsure, l.waiting = 0, nil
 	l.queue.release()
 	if again {
 		l.queue.nudge() // what came in the meantime is still in the queue
 	}
-	for i, r := range requests {
-		r.done <- t.answers[i]
-	}
 	l.show()
 	if t.enqueued {
 		l.ring()
 	}
-	return nil
+	return t.answers, nil
 }
 
 // connect opens the database and reads back what the writer has to know.
@@ -469,36 +468,36 @@ func (l *Log) drain(ctx context.Context) error {
 // verify checks the chain once, off the data path.
 func (l *Log) verify(ctx context.Context) {
 	for {
-		text := ""
 		reader, err := l.reading()
 		if err == nil {
 			_, err = (&Reader{db: reader, gentle: true}).Verify(ctx)
+			if now, _ := l.reading(); err == nil || now == reader && ctx.Err() == nil {
+				l.verified(err)
+				return
+			}
 		}
-		if ctx.Err() != nil {
-			return
-		}
-		if broken := new(BrokenError); errors.As(err, &broken) {
-			text = fmt.Sprintf("%v: keep a copy of %s, and find out who changed it", err, l.path)
-			l.system("The chain of the breach record is broken: what was recorded has been changed or is damaged. See /healthz.")
-		} else if err != nil {
-			text = fmt.Sprintf("the chain could not be verified: %v", err)
-		}
-		l.mu.Lock()
-		l.chain = text
-		l.mu.Unlock()
-		if text == "" {
-			return
-		}
-		l.logger.Error("breach record: verification", "error", err)
-		if errors.As(err, new(*BrokenError)) {
-			return
-		}
-		select { // the database may come back
+		select { // the database failed in between, and comes back
 		case <-ctx.Done():
 			return
-		case <-time.After(maxPause):
+		case <-time.After(time.Second):
 		}
 	}
+}
+
+// verified takes note of what a verification found.
+func (l *Log) verified(err error) {
+	if err == nil {
+		return
+	}
+	text := fmt.Sprintf("the chain could not be verified: %v", err)
+	if errors.As(err, new(*BrokenError)) {
+		text = fmt.Sprintf("%v: keep a copy of %s, and find out who changed it", err, l.path)
+		l.system("The chain of the breach record is broken: what was recorded has been changed or is damaged. See /healthz.")
+	}
+	l.logger.Error("breach record: verification", "error", err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.chain = text
 }
 
 // reading returns the connections for reading, or why there are none.

@@ -63,7 +63,7 @@ func (l *Log) ring() {
 }
 
 // Due returns the alerts for a receiver whose next try is at now or before, by that time, at most
-// limit of them.
+// limit of them. One that a wrong clock put off for days is among them, with no Next.
 func (l *Log) Due(ctx context.Context, receiver string, now time.Time, limit int) ([]Alert, error) {
 	db, err := l.reading()
 	if err != nil {
@@ -81,7 +81,10 @@ func (l *Log) Due(ctx context.Context, receiver string, now time.Time, limit int
 		if err := rows.Scan(&a.ID, &a.Type, &a.Incident, &a.Body, &created, &a.Attempts, &next); err != nil {
 			return nil, fmt.Errorf("read outbox: %w", err)
 		}
-		a.Created, a.Next = time.UnixMilli(created), time.UnixMilli(next)
+		a.Created = time.UnixMilli(created)
+		if next <= now.UnixMilli() {
+			a.Next = time.UnixMilli(next)
+		}
 		due = append(due, a)
 	}
 	return due, rows.Err()

@@ -108,7 +108,7 @@ type Alert struct {
 	Body     []byte // JSON
 	Created  time.Time
 	Attempts int       // tries so far
-	Next     time.Time // when the next try is due; zero in an Alert to be stored: at once
+	Next     time.Time // when the next try is due; zero: at once
 }
 
 // Router turns a notice into the alerts that it calls for. It must not wait: the writer calls it

@@ -67,7 +67,6 @@ type turn struct {
 	settings
 	now      int64
 	touched  []*incident // whose row is to be updated
-	opened   []*incident
 	answers  []error // to the requests
 	enqueued bool
 }
@@ -248,7 +247,7 @@ func (t *turn) audit(ctx context.Context, act Act) error {
 
 // due reports whether time alone gives the writer something to do.
 func (t *turn) due() bool {
-	return t.minuteOver() || len(t.open) > 0 && (t.now >= t.next || t.now < t.looked)
+	return t.minuteOver() || t.router != nil && len(t.open) > 0 && (t.now >= t.next || t.now < t.looked)
 }
 
 // minuteOver reports whether the gathered repeats are to be appended. A clock that went back does not

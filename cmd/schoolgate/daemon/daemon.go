@@ -21,6 +21,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,8 +93,8 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	var opened []io.Closer // what to close if a later step fails, last first
 	defer func() {
 		if err != nil {
-			for i := len(opened) - 1; i >= 0; i-- {
-				err = errors.Join(err, opened[i].Close())
+			for _, c := range slices.Backward(opened) {
+				err = errors.Join(err, c.Close())
 			}
 		}
 	}()
@@ -111,11 +112,12 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		// The one before, to compare with. Damaged, it compares to nothing, and the next is written over it.
 		if s.accepted, err = readAccepted(cfg.DataDir); err != nil {
 			d.log.Error("start", "error", err)
+			d.tellIT(err.Error())
 		}
 	}
 
 	d.telemetry = newTelemetry(d)
-	d.record, err = breach.Open(breach.Options{
+	d.record, err = breach.Open(breach.Options{ //nolint:contextcheck // it has none
 		Path: RecordPath(cfg), Site: cfg.Site, Quiet: cfg.Quiet, Now: d.now,
 		// The dispatcher takes its alerts out of the record, so it is made after it.
 		Router: breach.RouterFunc(func(n breach.Notice) []breach.Alert { return d.alerts.Route(n) }),
@@ -149,7 +151,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		}
 		opened = append(opened, d.metrics)
 	}
-	d.resolver, err = resolver.New(resolver.Config{
+	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
 		Listen: cfg.Listen, CacheEntries: cfg.CacheEntries, Recorder: d.record,
 		Registerer: d.telemetry.registry, Logger: d.log, Settings: settings(s.filter),
 	})
@@ -232,11 +234,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	err := g.Wait()
 
 	stopRecord()
-	err = errors.Join(err, <-recordDone, d.lock.Close())
-	if err == nil || errors.Is(err, context.Canceled) {
-		return nil
+	if err := errors.Join(err, <-recordDone, d.lock.Close()); err != nil {
+		return err
 	}
-	return err
+	d.log.Info("stopped; every breach is written down")
+	return nil
 }
 
 // begin writes down what was started with, and says ready.
@@ -297,9 +299,6 @@ func (d *Daemon) Fallback() *Refused {
 	}
 	return nil
 }
-
-// Warnings says what is not right with the configuration that is in force.
-func (d *Daemon) Warnings() []string { return d.current.Load().filter.Warnings(d.path) }
 
 // Ask puts a question to the resolver as if it came from an address, over "udp" or "tcp". With
 // unrecorded a breach is counted and leaves no record.

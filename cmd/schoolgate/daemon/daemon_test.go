@@ -134,7 +134,7 @@ func (s *school) await(happened func() bool) {
 // upstream answers every A question with 192.0.2.1, over UDP on loopback.
 func upstream(t *testing.T) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // a test
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestTheDataDirectoryIsPrivateAndOfOneProcess(t *testing.T) {
 
 func TestAStartThatFailsLeavesNothingOpen(t *testing.T) {
 	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

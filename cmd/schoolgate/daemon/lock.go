@@ -27,10 +27,10 @@ func Lock(dir string) (*os.File, error) {
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		holder, _ := io.ReadAll(io.LimitReader(f, 32))
-		f.Close()
-		return nil, fmt.Errorf("%w: %s is held by process %s; stop that one, or give this one its own data_dir",
+		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // empty for a moment while it starts
+		err = fmt.Errorf("%w: %s is held by process %s; stop that one, or give this one its own data_dir",
 			ErrInUse, dir, strings.TrimSpace(string(holder)))
+		return nil, errors.Join(err, f.Close())
 	}
 	if err == nil {
 		err = f.Truncate(0)
@@ -39,8 +39,7 @@ func Lock(dir string) (*os.File, error) {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock the data directory %s: %w", dir, err)
+		return nil, errors.Join(fmt.Errorf("lock the data directory %s: %w", dir, err), f.Close())
 	}
 	return f, nil
 }

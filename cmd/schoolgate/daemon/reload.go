@@ -23,12 +23,11 @@ type Refused struct {
 func (e *Refused) Error() string { return strings.Join(e.Reasons, "; ") }
 
 func refused(err error) *Refused {
-	var already *Refused
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[*Refused](err); ok {
 		return already
 	}
-	var problems config.Errors
-	if !errors.As(err, &problems) {
+	problems, ok := errors.AsType[config.Errors](err)
+	if !ok {
 		return &Refused{Reasons: []string{err.Error()}}
 	}
 	r := new(Refused)

@@ -80,7 +80,7 @@ type QueueStatus struct {
 	Oldest   time.Time `json:"oldest"`
 }
 
-// Lists describes the lists of f as of a time.
+// ListStatus describes the lists of f as of a time.
 func (f *Filter) ListStatus(now time.Time) []ListStatus {
 	out := []ListStatus{}
 	for _, l := range f.Lists {

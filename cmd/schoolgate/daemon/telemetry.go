@@ -48,7 +48,7 @@ func newTelemetry(d *Daemon) *telemetry {
 	build.Set(1)
 	t.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		t.listFailures, t.reloadOK, t.reloadTime, build, inForce{d},
+		t.listFailures, t.reloadOK, t.reloadTime, build, newInForce(d),
 	)
 	return t
 }
@@ -76,30 +76,38 @@ func (t *telemetry) listsRead(f *Filter) {
 
 // inForce collects what the snapshot in force says of itself, at the moment of the scrape. Series
 // of a list that a reload took away are gone with it.
-type inForce struct{ d *Daemon }
-
-var (
-	listEntries = prometheus.NewDesc("schoolgate_list_entries",
-		"Entries of a list, by whether DNS can enforce them.", []string{"category", "list", "enforceable"}, nil)
-	listAge = prometheus.NewDesc("schoolgate_list_age_seconds",
-		"Age of a list's content; 0 where there is none.", []string{"category", "list"}, nil)
-	configInfo = prometheus.NewDesc("schoolgate_config_info",
-		"The configuration in force; always 1.", []string{"hash", "site"}, nil)
-)
-
-func (c inForce) Describe(ch chan<- *prometheus.Desc) {
-	ch <- listEntries
-	ch <- listAge
-	ch <- configInfo
+type inForce struct {
+	d                                *Daemon
+	listEntries, listAge, configInfo *prometheus.Desc
 }
 
+func newInForce(d *Daemon) inForce {
+	return inForce{
+		d: d,
+		listEntries: prometheus.NewDesc("schoolgate_list_entries",
+			"Entries of a list, by whether DNS can enforce them.", []string{"category", "list", "enforceable"}, nil),
+		listAge: prometheus.NewDesc("schoolgate_list_age_seconds",
+			"Age of a list's content; 0 where there is none.", []string{"category", "list"}, nil),
+		configInfo: prometheus.NewDesc("schoolgate_config_info",
+			"The configuration in force; always 1.", []string{"hash", "site"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c inForce) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.listEntries
+	ch <- c.listAge
+	ch <- c.configInfo
+}
+
+// Collect implements prometheus.Collector.
 func (c inForce) Collect(ch chan<- prometheus.Metric) {
 	s := c.d.current.Load()
 	if s == nil { // not built yet
 		return
 	}
 	cfg := s.filter.Config
-	ch <- prometheus.MustNewConstMetric(configInfo, prometheus.GaugeValue, 1, cfg.Hash, cfg.Site)
+	ch <- prometheus.MustNewConstMetric(c.configInfo, prometheus.GaugeValue, 1, cfg.Hash, cfg.Site)
 	for _, l := range s.filter.Lists {
 		category := s.filter.category(l)
 		enforceable, unenforceable, age := 0, 0, 0.0
@@ -109,9 +117,9 @@ func (c inForce) Collect(ch chan<- prometheus.Metric) {
 				age = max(0, c.d.now().Sub(l.Modified).Seconds())
 			}
 		}
-		ch <- prometheus.MustNewConstMetric(listEntries, prometheus.GaugeValue, float64(enforceable), category, l.ID, "yes")
-		ch <- prometheus.MustNewConstMetric(listEntries, prometheus.GaugeValue, float64(unenforceable), category, l.ID, "no")
-		ch <- prometheus.MustNewConstMetric(listAge, prometheus.GaugeValue, age, category, l.ID)
+		ch <- prometheus.MustNewConstMetric(c.listEntries, prometheus.GaugeValue, float64(enforceable), category, l.ID, "yes")
+		ch <- prometheus.MustNewConstMetric(c.listEntries, prometheus.GaugeValue, float64(unenforceable), category, l.ID, "no")
+		ch <- prometheus.MustNewConstMetric(c.listAge, prometheus.GaugeValue, age, category, l.ID)
 	}
 }
 
@@ -172,7 +180,7 @@ func writeText(w http.ResponseWriter, status int, lines ...string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	fmt.Fprintln(w, strings.Join(lines, "\n"))
+	fmt.Fprintln(w, strings.Join(lines, "\n")) //nolint:gosec // plain text, and no sniffing
 }
 
 // serveHTTP serves until ctx ends, then lets requests in progress end for a moment. A listener that
@@ -194,7 +202,7 @@ func (d *Daemon) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) 
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {
-			server.Close()
+			_ = server.Close() // what is still open was given its time
 		}
 	}()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -1,0 +1,59 @@
+package config
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestSecretsNeverPrint(t *testing.T) {
+	t.Parallel()
+	key := []byte(secretKey)
+	secret := Secret(key)
+	coded := base64.StdEncoding.EncodeToString(secret)
+	encoded, err := json.Marshal(map[string]any{"secret": secret, "in": struct{ S Secret }{secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := loadAt(t, "testdata/good/spellings.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := json.Marshal(map[string]any{"a": cfg, "b": *cfg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := []string{string(encoded), string(whole)}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		printed = append(printed, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, &secret), fmt.Sprintf(verb, struct{ S Secret }{secret}),
+			fmt.Sprintf(verb, cfg), fmt.Sprintf(verb, *cfg))
+	}
+	if !bytes.Equal(cfg.Alerts.Receivers[0].Secret, secret) {
+		t.Error("the key of the secret in the environment is lost")
+	}
+	for _, text := range []string{"whsec_" + coded[:8], "whsec_" + coded + "!", coded, "whsec_" + strings.Repeat("QUFB", 30)} {
+		m := fakeMachine()
+		m.getenv = func(string) string { return text }
+		data, err := os.ReadFile("testdata/good/spellings.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = load(&report{file: "f"}, data, "testdata/good", m)
+		if err == nil {
+			t.Fatal("a bad secret was taken")
+		}
+		printed = append(printed, err.Error())
+	}
+	for _, p := range printed {
+		for _, leak := range []string{secretKey[:6], coded[:6], fmt.Sprint(key)[1:12], hex.EncodeToString(key)[:12], "QUFB"} {
+			if strings.Contains(p, leak) {
+				t.Errorf("%q shows the secret: %q", p, leak)
+			}
+		}
+	}
+}
