@@ -273,4 +273,3 @@ func TestParseUnbound(t *testing.T) {
 		},
 	}})
 }
-

@@ -26,7 +26,7 @@ func (c *checker) people() {
 	for _, r := range c.alerts.receivers {
 		receivers = append(receivers, r.name.name)
 	}
-	if c.defaultGroup.v != "" && len(names) > 0 {
+	if c.defaultGroup.v != "" {
 		c.known(values[string]{all: []value[string]{c.defaultGroup}}, "group", names)
 		c.cfg.Policy.DefaultGroup = c.defaultGroup.v
 	}

@@ -62,7 +62,7 @@ type rateLimit struct {
 func (l *rateLimit) fields() []field {
 	return []field{
 		{key: "queries_per_second", kind: one(&l.perSecond, integer(0, 1_000_000)), def: "500", doc: "0 is off"},
-		{key: "burst", kind: one(&l.burst, integer(1, 1_000_000)), def: "1000", doc: "How many at once"},
+		{key: "burst", kind: one(&l.burst, integer(0, 1_000_000)), def: "1000", doc: "How many at once"},
 	}
 }
 

@@ -50,7 +50,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 		printed = append(printed, err.Error())
 	}
 	for _, p := range printed {
-		for _, leak := range []string{secretKey[:6], coded[:6], fmt.Sprint(key)[1:12], hex.EncodeToString(key)[:12], "QUFB"} {
+		for _, leak := range []string{secretKey[:6], coded[:6], strings.Trim(fmt.Sprintf("%d", key), "[]")[:11], hex.EncodeToString(key)[:12], "QUFB"} {
 			if strings.Contains(p, leak) {
 				t.Errorf("%q shows the secret: %q", p, leak)
 			}

@@ -319,17 +319,31 @@ func fields(t *testing.T, document []byte) []string {
 	return slices.Compact(paths)
 }
 
-// TestDependenciesAreExplained holds the README's table to go.mod: each module that is imported has
-// its line there, and no other has one.
+// TestDependenciesAreExplained holds the README's table and go.mod to what the code imports: each
+// such module has its line there, and no other has one.
 func TestDependenciesAreExplained(t *testing.T) {
-	needed, explained := map[string]bool{}, map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^(?:require |\t)(\S+) v\S+$`).FindAllSubmatch(read(t, "../go.mod"), -1) {
-		needed[string(m[1])] = true
+	const packages = `{{range .Imports}}{{.}} {{end}}{{range .TestImports}}{{.}} {{end}}{{range .XTestImports}}{{.}} {{end}}`
+	list, code := run(t, "..", "go", "list", "-tags", "e2e", "-f", packages, "./...")
+	if code != 0 {
+		t.Fatal(list)
 	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z.]+\\.[a-z]+/[^`]*)` \\|").FindAllSubmatch(read(t, "../README.md"), -1) {
-		explained[string(m[1])] = true
+	imported, direct, explained := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^(?:require |\t)(\S+) v\S+( // indirect)?$`).FindAllStringSubmatch(string(read(t, "../go.mod")), -1) {
+		module := m[1]
+		if slices.ContainsFunc(strings.Fields(list), func(p string) bool { return p == module || strings.HasPrefix(p, module+"/") }) {
+			imported[module] = true
+		}
+		if m[2] == "" {
+			direct[module] = true
+		}
 	}
-	if diff := cmp.Diff(needed, explained); diff != "" {
-		t.Errorf("go.mod (-) and README.md (+):\n%s", diff)
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z.]+\\.[a-z]+/[^`]*)` \\|").FindAllStringSubmatch(string(read(t, "../README.md")), -1) {
+		explained[m[1]] = true
+	}
+	if diff := cmp.Diff(imported, explained); diff != "" {
+		t.Errorf("imported (-) and in README.md (+):\n%s", diff)
+	}
+	if diff := cmp.Diff(imported, direct); diff != "" {
+		t.Errorf("imported (-) and direct in go.mod (+):\n%s", diff)
 	}
 }

@@ -122,8 +122,8 @@ type show struct {
 
 	decisions map[string]int // by verdict
 
-	mu     sync.Mutex
-	alerts map[string]int // taken by the receivers, by receiver
+	alertsMu sync.Mutex
+	alerts   map[string]int // taken by the receivers, by receiver
 }
 
 // run plays the day on a schoolgate of its own, then serves until ctx ends. All that it starts has
@@ -284,9 +284,9 @@ func (s *show) ask(ctx context.Context, q question) error {
 
 // alerted shows an alert that a receiver has taken, with the incident that it is about.
 func (s *show) alerted(receiver string, a demoAlert) {
-	s.mu.Lock()
+	s.alertsMu.Lock()
 	s.alerts[receiver]++
-	s.mu.Unlock()
+	s.alertsMu.Unlock()
 	if a.Data.Incident == "" {
 		s.line(pink, "alert", "to %s: %s", receiver, a.Type)
 		return
@@ -342,8 +342,8 @@ func (s *show) summarise(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.alertsMu.Lock()
+	defer s.alertsMu.Unlock()
 	sent := 0
 	for _, n := range s.alerts {
 		sent += n
@@ -362,7 +362,7 @@ Still serving. In another terminal, as a child of year 7, of year 10, of the ear
   dig -b 127.0.0.10%[1]s legal-highs.example
   dig -b 127.0.0.2%[1]s www.youtube.com
   dig -b 127.0.0.20%[1]s play.blockgame.example
-  schoolgate breaches list --config %[2]s
-  schoolgate status --config %[2]s
-Ctrl-C ends it and removes its data.`, dig, filepath.Join(s.dir, "schoolgate.yaml"))
+  %[3]s breaches list --config %[2]s
+  %[3]s status --config %[2]s
+Ctrl-C ends it and removes its data.`, dig, filepath.Join(s.dir, "schoolgate.yaml"), self())
 }

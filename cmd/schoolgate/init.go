@@ -40,10 +40,10 @@ Next, in that file:
   3. alerts      where your safeguarding lead gets an alert
   4. listen      the address that your devices ask, port 53
 Then:
-  schoolgate check --config %[1]s
-  schoolgate explain example.org --client 10.20.3.4 --config %[1]s
-  schoolgate serve --config %[1]s
-`, path)
+  %[2]s check --config %[1]s
+  %[2]s explain example.org --client 10.20.3.4 --config %[1]s
+  %[2]s serve --config %[1]s
+`, path, self())
 		return nil
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"schoolgate/cmd/schoolgate/daemon"
@@ -107,7 +108,15 @@ func suggestions(w io.Writer, d *daemon.Daemon) {
 	if m := d.Addrs().Metrics; m != "" {
 		fmt.Fprintf(w, "  curl http://%s/metrics\n", m)
 	}
-	fmt.Fprint(w, "  schoolgate breaches list\n  schoolgate init              # a configuration to make your own\n\n")
+	fmt.Fprintf(w, "  %[1]s breaches list\n  %[1]s init              # a configuration to make your own\n\n", self())
+}
+
+// self is how the user calls this program: in a fresh clone, by way of go run.
+func self() string {
+	if exe, err := os.Executable(); err == nil && strings.Contains(exe, "go-build") {
+		return "go run ./cmd/schoolgate"
+	}
+	return "schoolgate"
 }
 
 // digAt returns dig's options for a daemon's first listener.

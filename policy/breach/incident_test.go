@@ -273,6 +273,28 @@ func TestRestart(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+	t.Run("a tool without a router leaves what is due to the resolver", func(t *testing.T) {
+		dir, c := t.TempDir(), newClock()
+		r := start(t, dir, c, nil, nil)
+		r.ask(t, p, pupil, "pornography.example")
+		r.ask(t, p, pupil, "pornography.example")
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		c.add(3 * time.Hour)
+		tool := start(t, dir, c, func(o *Options) { o.Router = nil }, nil)
+		if err := tool.Audit(t.Context(), Act{What: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := tool.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r = start(t, dir, c, nil, nil)
+		r.tick(t, 0)
+		if diff := cmp.Diff([]told{{IncidentContinued, 2}}, r.told()); diff != "" {
+			t.Error(diff)
+		}
+	})
 	t.Run("what came to rest in between is told of, and rests", func(t *testing.T) {
 		dir, c := t.TempDir(), newClock()
 		r := start(t, dir, c, nil, nil)
@@ -328,7 +350,7 @@ func TestTheClockMayJump(t *testing.T) {
 	})
 	t.Run("1970", func(t *testing.T) {
 		r := open(t)
-		r.clock.add(-time.Duration(tenPast.UnixNano()))
+		r.clock.add(-time.Duration(tenPast.UnixNano()) + time.Second)
 		r.ask(t, p, pupil, "pornography.example")
 		r.ask(t, p, pupil, "pornography.example")
 		r.tick(t, 10*time.Minute)

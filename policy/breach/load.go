@@ -16,13 +16,13 @@ import (
 )
 
 // load reads from the database what the writer has to know to write on.
-func load(ctx context.Context, s *store, now time.Time, quiet time.Duration) (*writer, error) {
+func load(ctx context.Context, s *store, router Router, now time.Time, quiet time.Duration) (*writer, error) {
 	known, err := simplelru.NewLRU[breachKey, knownBreach](maxKnown, nil)
 	if err != nil {
 		return nil, err
 	}
 	w := &writer{
-		store: s, known: known, open: map[incidentKey]*incident{}, maxOpen: maxOpen, crowd: map[incidentKey]int{}, next: math.MaxInt64,
+		store: s, router: router, known: known, open: map[incidentKey]*incident{}, maxOpen: maxOpen, crowd: map[incidentKey]int{}, next: math.MaxInt64,
 	}
 	if w.link, err = newest(ctx, s.conn); err != nil {
 		return nil, err
@@ -107,7 +107,10 @@ func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[in
 		if a.Confidential && a.Shared {
 			i.key.name = "\x00" + i.id // the name is not known: no breach is of this incident any more
 		}
-		if i.count > i.told {
+		switch {
+		case i.told == 0:
+			i.due = i.last
+		case i.count > i.told:
 			i.due = i.endOfQuiet(i.last, quiet.Milliseconds())
 		}
 		incidents[i.seq] = i

@@ -311,7 +311,7 @@ func (l *Log) attempt(ctx context.Context, requests []request) (answers []error,
 		l.waiting = l.queue.take()
 	}
 	l.mu.Lock()
-	settings := settings{site: l.site, quiet: l.quiet, router: l.router}
+	settings := settings{site: l.site, quiet: l.quiet}
 	l.mu.Unlock()
 	l.unsure = l.writer.number + 1
 	t, err := l.writer.commit(ctx, l.now(), settings, l.waiting, requests)
@@ -336,7 +336,7 @@ func (l *Log) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", l.path, err)
 	}
-	w, err := load(ctx, s, l.now(), l.quietTime())
+	w, err := load(ctx, s, l.router, l.now(), l.quietTime())
 	if err != nil {
 		return errors.Join(fmt.Errorf("read %s: %w", l.path, err), s.close())
 	}

@@ -26,6 +26,7 @@ const maxFlush = 2000
 // milliseconds.
 type writer struct {
 	store  *store
+	router Router // may be nil
 	ids    ulids
 	link   link  // the newest
 	number int64 // of the newest transaction
@@ -56,9 +57,8 @@ type knownBreach struct {
 
 // settings are those of the Log at the beginning of a turn.
 type settings struct {
-	site   string
-	quiet  time.Duration
-	router Router
+	site  string
+	quiet time.Duration
 }
 
 // turn is one transaction.
@@ -247,8 +247,11 @@ func (t *turn) audit(ctx context.Context, act Act) error {
 
 // due reports whether time alone gives the writer something to do.
 func (t *turn) due() bool {
-	return t.minuteOver() || t.router != nil && len(t.open) > 0 && (t.now >= t.next || t.now < t.looked)
+	return t.minuteOver() || t.watches() && (t.now >= t.next || t.now < t.looked)
 }
+
+// watches reports whether there are incidents to tell of or to rest as time goes by.
+func (w *writer) watches() bool { return w.router != nil && len(w.open) > 0 }
 
 // minuteOver reports whether the gathered repeats are to be appended. A clock that went back does not
 // put it off.
@@ -259,7 +262,7 @@ func (t *turn) minuteOver() bool {
 // idle returns how long nothing is due.
 func (w *writer) idle(now time.Time) time.Duration {
 	wait := time.Hour
-	if len(w.open) > 0 {
+	if w.watches() {
 		wait = min(lookAgain, time.Duration(w.next-now.UnixMilli())*time.Millisecond)
 	}
 	if w.minute != 0 {

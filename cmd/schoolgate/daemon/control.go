@@ -85,7 +85,7 @@ func (d *Daemon) controlHandler() http.Handler {
 		if err != nil {
 			d.log.Warn("status: alert queue", "error", err)
 		}
-		writeJSON(w, d.status(queue))
+		writeJSON(w, d.status(queue)) //nolint:contextcheck // the dispatcher bounds its own wait
 	})
 	mux.HandleFunc("POST /flush", func(w http.ResponseWriter, r *http.Request) {
 		if err := d.record.Flush(r.Context()); err != nil {

@@ -28,7 +28,7 @@ func refused(err error) *Refused {
 	}
 	problems, ok := errors.AsType[config.Errors](err)
 	if !ok {
-		return &Refused{Reasons: []string{err.Error()}}
+		return &Refused{Reasons: strings.Split(err.Error(), "\n")}
 	}
 	r := new(Refused)
 	for _, p := range problems {

@@ -169,6 +169,27 @@ func TestADamagedCopyIsNotBelieved(t *testing.T) {
 	}
 }
 
+func TestACopyThatCannotBeKeptIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	// A directory of that name is what a file cannot take the place of.
+	if err := os.MkdirAll(filepath.Join(s.dir, "data", acceptedFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	code, body := s.get("/healthz")
+	if code != 503 || !strings.HasPrefix(body, "keep the accepted configuration: ") {
+		t.Errorf("/healthz: %d %q", code, body)
+	}
+	if got := s.dig("games.example"); got != "NXDOMAIN EDE 15" {
+		t.Errorf("it does not serve: %s", got)
+	}
+	left, err := filepath.Glob(filepath.Join(s.dir, "data", acceptedFile+".*"))
+	if err != nil || left != nil {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
 func TestTheDataDirectoryIsFoundInABrokenFile(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

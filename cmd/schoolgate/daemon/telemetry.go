@@ -132,7 +132,7 @@ func (d *Daemon) telemetryHandler() http.Handler {
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		problems := d.Problems()
+		problems := d.Problems() //nolint:contextcheck // the dispatcher bounds its own wait
 		if len(problems) == 0 {
 			writeText(w, http.StatusOK, "ok")
 			return
