@@ -52,8 +52,7 @@ func run(t *testing.T, dir, name string, args ...string) (output string, code in
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(out), exit.ExitCode()
 	}
 	if err != nil {
@@ -105,7 +104,7 @@ func checkCommand(t *testing.T, line string) {
 	t.Helper()
 	line = regexp.MustCompile(`\s*([|>;#&)]|2>).*`).ReplaceAllString(line, "")
 	var words, flags []string
-	for _, field := range strings.Fields(line) {
+	for field := range strings.FieldsSeq(line) {
 		if strings.HasPrefix(field, "-") {
 			name, _, _ := strings.Cut(strings.TrimLeft(field, "-"), "=")
 			flags = append(flags, name)

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -52,7 +53,11 @@ func scrape(t *testing.T, s *service) map[string]family {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := body(t, response.Body)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
 	families := map[string]family{}
 	for _, m := range typeLine.FindAllStringSubmatch(string(text), -1) {
 		families[m[1]] = family{kind: m[2]}

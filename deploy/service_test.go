@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -48,7 +47,7 @@ data_dir: data
 	if s.notify, err = net.ListenUnixgram("unixgram", address); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.notify.Close() })
+	t.Cleanup(func() { _ = s.notify.Close() }) // of no further interest
 	s.cmd = exec.Command(program, "serve", "--config", s.config)
 	s.cmd.Env = append(os.Environ(), append(env, "NOTIFY_SOCKET="+address.Name)...)
 	s.cmd.Stderr = &s.stderr
@@ -107,7 +106,7 @@ func (s *service) stop(t *testing.T) {
 		if err := s.cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
-		<-s.done
+		_ = <-s.done // that it was killed
 	}
 	s.cmd = nil
 }
@@ -115,7 +114,7 @@ func (s *service) stop(t *testing.T) {
 // shortDir is a temporary directory whose path leaves room for the name of a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sg")
+	dir, err := os.MkdirTemp("", "sg") //nolint:usetesting // t.TempDir's path holds the test's name: too long
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,15 +249,4 @@ func question(t *testing.T, server, name string) []byte {
 		t.Fatal(err)
 	}
 	return answer[:n]
-}
-
-// body reads all of a response and closes it.
-func body(t *testing.T, r io.ReadCloser) []byte {
-	t.Helper()
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }

@@ -38,14 +38,11 @@ func (inv *invocation) load() (*config.Config, error) {
 	if path == "" {
 		return config.Default()
 	}
-	f, err := os.Open(path)
-	if err != nil {
+	cfg, err := config.Load(path)
+	if err != nil && !errors.As(err, new(config.Errors)) {
 		return nil, exitError{2, err}
 	}
-	if err := f.Close(); err != nil {
-		return nil, exitError{2, err}
-	}
-	return config.Load(path)
+	return cfg, err
 }
 
 // inForce is load for the commands that speak of what runs or of what it wrote down. Where the file

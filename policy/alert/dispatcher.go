@@ -1,12 +1,11 @@
 package alert
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -17,37 +16,12 @@ import (
 	"schoolgate/policy/breach"
 )
 
-// schedule is how long after a failed try the next one comes: the first entry is the wait before the
-// first try. It is the example of the Standard Webhooks specification.
-var schedule = [...]time.Duration{
-	0, 5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour,
-	5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
-}
-
 const (
-	// look is how often the outbox is looked at for tries that have come due.
-	look = 2 * time.Second
-	// batch is how many alerts are taken from the outbox at a time.
-	batch = 16
-	// failingAfter is how many tries in a row make a receiver one that IT must know of.
-	failingAfter = 3
-	// sayAgain is how soon the same system message is sent again while its cause lasts.
+	// sayAgain is how long a system message that still holds is not repeated.
 	sayAgain = 24 * time.Hour
+	// readTime bounds a look at the outbox for metrics and Problems.
+	readTime = 2 * time.Second
 )
-
-// Outbox is where alerts wait. *breach.Log is one.
-type Outbox interface {
-	// Due returns the alerts for a receiver that are to be tried at now, the oldest first.
-	Due(ctx context.Context, receiver string, now time.Time, limit int) ([]breach.Alert, error)
-	// Settle records how a try ended.
-	Settle(ctx context.Context, id string, o breach.Outcome) error
-	// Enqueue stores alerts and returns when they are on disk.
-	Enqueue(ctx context.Context, alerts ...breach.Alert) error
-	// Queue returns what waits, by receiver.
-	Queue(ctx context.Context) ([]breach.QueueState, error)
-	// Wake holds an element after something was put into the outbox.
-	Wake() <-chan struct{}
-}
 
 // Options is what a Dispatcher is made with.
 type Options struct {
@@ -56,46 +30,44 @@ type Options struct {
 	Outbox Outbox
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// Logger may be nil.
+	// Logger may be nil. It is given neither a client nor a name.
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil: nobody.
 	Registerer prometheus.Registerer
-	// Client posts; nil: NewClient's.
-	Client *http.Client
+	// Transport carries the requests; nil: one of its own.
+	Transport http.RoundTripper
 }
 
 // Dispatcher delivers alerts. Its methods are safe for concurrent use.
 type Dispatcher struct {
 	outbox  Outbox
 	now     func() time.Time
-	log     *slog.Logger
+	logger  *slog.Logger
 	client  *http.Client
 	metrics *metrics
 	config  atomic.Pointer[Config]
-	applied chan struct{} // holds an element after Apply
 
-	mu   sync.Mutex
-	said map[string]time.Time // system messages, by when they were last sent
+	mu      sync.Mutex
+	workers map[string]*worker   // by receiver
+	start   func(*worker)        // nil unless Run is running
+	said    map[string]time.Time // system messages, and when they were last sent
 }
 
-// New makes a Dispatcher. Nothing is sent before Run or Test.
+// New returns a Dispatcher. Nothing is sent until Run, but by Test.
 func New(o Options) (*Dispatcher, error) {
 	d := &Dispatcher{
-		outbox: o.Outbox, now: o.Now, log: o.Logger, client: o.Client,
-		applied: make(chan struct{}, 1), said: make(map[string]time.Time),
+		outbox: o.Outbox, now: o.Now, logger: o.Logger, client: newClient(o.Transport),
+		workers: map[string]*worker{}, said: map[string]time.Time{},
 	}
 	if d.now == nil {
 		d.now = time.Now
 	}
-	if d.log == nil {
-		d.log = slog.New(slog.DiscardHandler)
-	}
-	if d.client == nil {
-		d.client = NewClient()
+	if d.logger == nil {
+		d.logger = slog.New(slog.DiscardHandler)
 	}
 	d.metrics = newMetrics(d)
 	if o.Registerer != nil {
-		if err := d.metrics.register(o.Registerer); err != nil {
+		if err := errors.Join(o.Registerer.Register(d.metrics.tries), o.Registerer.Register(d.metrics)); err != nil {
 			return nil, fmt.Errorf("alert metrics: %w", err)
 		}
 	}
@@ -103,227 +75,154 @@ func New(o Options) (*Dispatcher, error) {
 	return d, nil
 }
 
-// Apply takes a new configuration, at a reload. What waits for a receiver that is gone is kept.
+// Apply takes a new configuration, at a reload. What waits for a receiver that it no longer has is
+// kept.
 func (d *Dispatcher) Apply(c Config) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.config.Store(&c)
 	d.metrics.applied(&c)
-	select {
-	case d.applied <- struct{}{}:
-	default:
+	for i := range c.Receivers {
+		name := c.Receivers[i].Name
+		w := d.workers[name]
+		if w == nil {
+			w = newWorker(d, name)
+			d.workers[name] = w
+			if d.start != nil {
+				d.start(w)
+			}
+		}
+		w.nudge()
 	}
 }
 
-// worker serves one receiver.
-type worker struct {
-	wake chan struct{} // holds an element while there is something new
-	stop context.CancelFunc
-}
-
-// Run delivers until ctx ends. A try that is under way then is broken off, and made again at the next
-// start.
+// Run delivers until ctx ends. A try that is under way then is broken off and counts as none; stop the
+// record after it, so that the tries which have ended are stored.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	workers := make(map[string]worker)
-	var running sync.WaitGroup
-	defer running.Wait()
+	if d.outbox == nil {
+		return errors.New("alert: no outbox")
+	}
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	d.mu.Lock()
+	d.start = func(w *worker) { workers.Go(func() { w.run(ctx) }) }
+	for _, w := range d.workers {
+		d.start(w)
+	}
+	d.mu.Unlock()
 	defer func() {
-		for _, w := range workers {
-			w.stop()
-		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.start = nil
 	}()
 	for {
-		c := d.config.Load()
-		for name, w := range workers {
-			if c.receiver(name) == nil {
-				w.stop()
-				delete(workers, name)
-			}
-		}
-		for _, r := range c.Receivers {
-			if _, known := workers[r.Name]; known {
-				continue
-			}
-			workerCtx, stop := context.WithCancel(ctx)
-			w := worker{make(chan struct{}, 1), stop}
-			workers[r.Name] = w
-			running.Go(func() { d.serve(workerCtx, r.Name, w.wake) })
-		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.applied:
 		case <-d.outbox.Wake():
-			for _, w := range workers {
-				select {
-				case w.wake <- struct{}{}:
-				default: // it is awake
-				}
-			}
 		}
+		d.mu.Lock()
+		for _, w := range d.workers {
+			w.nudge()
+		}
+		d.mu.Unlock()
 	}
 }
 
-// serve delivers to one receiver. settled holds the outcomes that the outbox could not take, so that
-// what was delivered is not sent again while the disk is full.
-func (d *Dispatcher) serve(ctx context.Context, receiver string, wake <-chan struct{}) {
-	ticker := time.NewTicker(look)
-	defer ticker.Stop()
-	unsettled := make(map[string]breach.Outcome)
-	for {
-		due, err := d.outbox.Due(ctx, receiver, d.now(), batch)
-		if err != nil && ctx.Err() == nil {
-			d.log.Debug("read the outbox", "receiver", receiver, "error", err)
-		}
-		failed := false
-		for _, a := range due {
-			outcome, known := unsettled[a.ID]
-			if !known {
-				r := d.config.Load().receiver(receiver)
-				if r == nil {
-					return
-				}
-				got := d.post(ctx, r, a)
-				if ctx.Err() != nil {
-					return
-				}
-				outcome = d.judge(ctx, r.Name, a, got)
-			}
-			delete(unsettled, a.ID)
-			if err := d.outbox.Settle(ctx, a.ID, outcome); err != nil {
-				unsettled[a.ID] = outcome
-				failed = true
-			}
-		}
-		if len(due) == batch && !failed {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-wake:
-		case <-ticker.C:
-		}
-	}
-}
+// System tells those whom the routes about the system name. It never waits, and sends the same text at
+// most once a day.
+func (d *Dispatcher) System(_ context.Context, text string) { d.system(text, "") }
 
-// judge says what is to become of an alert after a try, and tells IT where it does not look well.
-func (d *Dispatcher) judge(ctx context.Context, receiver string, a breach.Alert, got answer) breach.Outcome {
-	o := breach.Outcome{State: breach.Delivered, Status: got.String()}
-	tries := a.Attempts + 1
-	switch {
-	case got.delivered():
-	case got.status == http.StatusGone:
-		o.State = breach.Gone
-	case tries >= len(schedule):
-		o.State = breach.Failed
-	default:
-		o.State = breach.Pending
-		// Up to a tenth more, so that those who failed together do not come back together.
-		pause := schedule[tries] + mathrand.N(schedule[tries]/10+1) //nolint:gosec // G404: nothing depends on its being hard to guess
-		o.Next = d.now().Add(max(pause, got.retryAfter))
-	}
-	d.metrics.tried(receiver, o.State)
-	if o.State == breach.Delivered {
-		return o
-	}
-	d.log.Warn("an alert was not taken", "receiver", receiver, "alert", a.ID, "try", tries, "answer", o.Status)
-	if a.Type != typeSystem && (tries == failingAfter || o.State != breach.Pending) {
-		go d.System(context.WithoutCancel(ctx), fmt.Sprintf("The alert receiver %s does not take alerts. Those that wait are tried again for four days; see /healthz.", receiver))
-	}
-	return o
-}
-
-// System tells IT something in words: by the outbox, or, where that cannot be written, straight away and
-// once. The same message is sent once a day at most.
-func (d *Dispatcher) System(ctx context.Context, text string) {
+// system is System, leaving out one receiver.
+func (d *Dispatcher) system(text, except string) {
 	now := d.now()
 	d.mu.Lock()
-	for m, at := range d.said {
-		if age := now.Sub(at); age >= sayAgain || age < 0 {
-			delete(d.said, m)
+	defer d.mu.Unlock()
+	for said, at := range d.said {
+		if since := now.Sub(at); since >= sayAgain || since < 0 { // the clock may have gone back
+			delete(d.said, said)
 		}
 	}
-	_, said := d.said[text]
+	if _, said := d.said[text]; said {
+		return
+	}
 	d.said[text] = now
-	d.mu.Unlock()
-	if said {
-		return
-	}
-	c := d.config.Load()
-	var alerts []breach.Alert
-	for _, name := range c.systemReceivers() {
-		alerts = append(alerts, breach.Alert{
-			ID: newID(), Receiver: name, Type: typeSystem, Body: encode(typeSystem, now, textData{c.Site, text}), Created: now,
-		})
-	}
-	if len(alerts) == 0 {
-		return
-	}
-	err := d.outbox.Enqueue(ctx, alerts...)
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	d.log.Warn("a system alert could not be stored; it is sent once", "error", err)
-	for _, a := range alerts {
-		if got := d.post(ctx, c.receiver(a.Receiver), a); got.delivered() {
-			d.metrics.tried(a.Receiver, breach.Delivered)
-		} else {
-			d.metrics.tried(a.Receiver, breach.Failed)
+	for _, name := range d.config.Load().systemReceivers() {
+		if w := d.workers[name]; w != nil && name != except {
+			w.add(breach.Alert{
+				ID: systemID(text, name, now), Receiver: name, Type: typeSystem, Body: d.textBody(typeSystem, text),
+			})
 		}
 	}
 }
 
-// TestResult is how a receiver took a test alert.
-type TestResult struct {
-	Receiver string `json:"receiver"`
-	OK       bool   `json:"ok"`
-	Status   string `json:"status"` // for people: "HTTP 204 No Content"
-}
-
-// Test sends a test alert, labelled as one, to a receiver, or to all for "". It is sent now and once.
+// Test sends a test alert to a receiver, "" for all, once, and returns how they took it, in the order
+// of the configuration. There is no result for a receiver that the configuration does not have.
 func (d *Dispatcher) Test(ctx context.Context, receiver string) []TestResult {
-	c := d.config.Load()
-	results := make([]TestResult, 0, len(c.Receivers))
-	var sending sync.WaitGroup
-	for i := range c.Receivers {
-		r := &c.Receivers[i]
+	config := d.config.Load()
+	results := make([]TestResult, 0, len(config.Receivers))
+	body := d.textBody(typeTest, "This is a test of schoolgate's alerts. Nothing has happened; nobody need do anything.")
+	var tries sync.WaitGroup
+	for i := range config.Receivers {
+		r := &config.Receivers[i]
 		if receiver != "" && r.Name != receiver {
 			continue
 		}
 		results = append(results, TestResult{Receiver: r.Name})
-		at := len(results) - 1
-		sending.Go(func() {
-			got := d.post(ctx, r, breach.Alert{ID: newID(), Body: encode(typeTest, d.now(), textData{
-				cmp.Or(c.Site, "schoolgate"), "This is a test alert of schoolgate. Nothing has happened; nobody need do anything.",
-			})})
-			results[at].OK, results[at].Status = got.delivered(), got.String()
+		result := &results[len(results)-1] // there is room for all: it stays where it is
+		tries.Go(func() {
+			if r.Type != TypeWebhook {
+				result.Status = notSupported(r)
+				return
+			}
+			got := d.post(ctx, r, "msg_test_"+rand.Text(), body)
+			result.OK, result.Status = got.ok(), got.text
 		})
 	}
-	sending.Wait()
+	tries.Wait()
 	return results
 }
 
-// newID returns the id of an alert that the record does not number.
-func newID() string { return "msg_" + rand.Text() }
+func notSupported(r *Receiver) string {
+	return fmt.Sprintf("receivers of type %q are not supported yet", r.Type)
+}
 
-// Problems returns what is wrong with the delivery, a line for each receiver, empty when nothing is.
+// Problems returns what is wrong with the delivery, a line for each, empty when nothing is.
 func (d *Dispatcher) Problems() []string {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	queues, err := d.outbox.Queue(ctx)
-	if err != nil {
-		return nil // the record says what is wrong with it
-	}
-	c := d.config.Load()
+	config := d.config.Load()
 	var problems []string
-	for _, q := range queues {
-		if q.Length > 0 && c.receiver(q.Receiver) == nil {
-			problems = append(problems, fmt.Sprintf("alert receiver %s is no longer configured, and %d alerts wait for it", q.Receiver, q.Length))
-		} else if q.Length > 0 && q.Attempts >= failingAfter {
-			problems = append(problems, fmt.Sprintf("alert receiver %s does not take alerts: %d wait (schoolgate alert test %s shows how it answers)", q.Receiver, q.Length, q.Receiver))
+	say := func(format string, args ...any) {
+		problems = append(problems, "alerts: "+fmt.Sprintf(format, args...))
+	}
+	for _, q := range d.queue() {
+		r := config.receiver(q.Receiver)
+		switch {
+		case q.Length == 0:
+		case r == nil:
+			say("%d wait for the receiver %q, which the configuration no longer has (put it back, and they are sent)", q.Length, q.Receiver)
+		case r.Type != TypeWebhook:
+			say("%d wait for the receiver %q: %s", q.Length, q.Receiver, notSupported(r))
+		case q.Attempts >= failing:
+			say("the receiver %q does not take them: %d wait, the oldest since %s (schoolgate alert test %s shows how it answers)",
+				q.Receiver, q.Length, q.Oldest.UTC().Format(time.RFC3339), q.Receiver)
 		}
 		if q.Undelivered > 0 {
-			problems = append(problems, fmt.Sprintf("%d alerts to receiver %s were given up (schoolgate alert retry %s tries one again)", q.Undelivered, q.Receiver, q.Example))
+			say("%d to the receiver %q were given up (schoolgate alert retry %s tries again)", q.Undelivered, q.Receiver, q.Example)
 		}
 	}
 	return problems
+}
+
+// queue returns what waits. While the outbox can't be read that is nothing: the record says why.
+func (d *Dispatcher) queue() []breach.QueueState {
+	if d.outbox == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readTime)
+	defer cancel()
+	queues, err := d.outbox.Queue(ctx)
+	if err != nil {
+		d.logger.Debug("read outbox", "error", err)
+	}
+	return queues
 }

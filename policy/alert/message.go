@@ -1,16 +1,15 @@
 package alert
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
-	"schoolgate/policy"
 	"schoolgate/policy/breach"
 )
-
-// maxBody is below the 20 kB that the specification of webhooks asks for.
-const maxBody = 19_000
 
 // The types of messages that are not about an incident.
 const (
@@ -18,14 +17,24 @@ const (
 	typeTest   = "test"
 )
 
-// message is the body of an alert.
+// maxBody is the size of a body in bytes: Standard Webhooks asks for less than 20 kB.
+const maxBody = 20_000 - 1
+
+// maxText is how many bytes of a text from the configuration or a device go into a body, maxMessage how
+// many of a message in words.
+const maxText, maxMessage = 256, 2000
+
+// personUnknown is said of a client that many people share.
+const personUnknown = "person unknown: many people share this address"
+
+// message is the body of an alert, as in contract part 5.
 type message struct {
 	Type      string `json:"type"`
 	Timestamp string `json:"timestamp"`
 	Data      any    `json:"data"`
 }
 
-// incidentData is the data of a message about an incident.
+// incidentData is what a message about an incident says.
 type incidentData struct {
 	Incident string      `json:"incident"`
 	Site     string      `json:"site"`
@@ -37,127 +46,138 @@ type incidentData struct {
 	Count    int64       `json:"count"`
 	First    string      `json:"first"`
 	Last     string      `json:"last"`
-	URL      string      `json:"url"`
+	URL      string      `json:"url,omitempty"`
 	Chain    breach.Head `json:"chain"`
-	// Person is "unknown" where many people share the address; else it is left out.
-	Person string             `json:"person,omitempty"`
+	Note     string      `json:"note,omitempty"`
+	// Only in full:
 	Client *breach.Client     `json:"client,omitempty"`
 	Names  []breach.NameCount `json:"names,omitempty"`
 }
 
-// textData is the data of a message in words.
+// textData is what a system or test message says.
 type textData struct {
-	Site    string `json:"site"`
-	Message string `json:"message"`
+	Site    string      `json:"site"`
+	Message string      `json:"message"`
+	Chain   breach.Head `json:"chain"`
+}
+
+// Route returns the alerts that an incident calls for, one for each receiver, whichever routes lead to
+// it: those of the routes that match, or in their place those of its group's alert_to. A receiver that
+// the configuration does not have is given a thin one, to be kept until there is such a receiver.
+// Routes with a digest send nothing yet. It implements breach.Router: it waits for nothing.
+func (d *Dispatcher) Route(n breach.Notice) []breach.Alert {
+	config := d.config.Load()
+	var alerts []breach.Alert
+	var thin, full []byte
+	for _, name := range config.incidentReceivers(n) {
+		body := &thin
+		if r := config.receiver(name); r != nil && r.Full {
+			body = &full
+		}
+		if *body == nil {
+			*body = incidentBody(n, config.ConsoleURL, body == &full)
+		}
+		alerts = append(alerts, breach.Alert{Receiver: name, Type: n.Kind, Incident: n.Incident, Body: *body})
+	}
+	return alerts
+}
+
+// incidentReceivers returns the names of those who are told of an incident at once, each once.
+func (c *Config) incidentReceivers(n breach.Notice) (names []string) {
+	severity := n.Attribution.Severity.String()
+	for _, r := range c.Routes {
+		if r.About != "" || r.Digest != "" || len(r.Severities) > 0 && !slices.Contains(r.Severities, severity) {
+			continue
+		}
+		if n.Attribution.AlertToSet {
+			return appendNew(nil, n.Attribution.AlertTo)
+		}
+		names = appendNew(names, r.To)
+	}
+	return names
+}
+
+// systemReceivers returns the names of those who are told what IT must know, each once.
+func (c *Config) systemReceivers() (names []string) {
+	for _, r := range c.Routes {
+		if r.About == AboutSystem {
+			names = appendNew(names, r.To)
+		}
+	}
+	return names
+}
+
+// appendNew appends the names that are not there yet.
+func appendNew(all, more []string) []string {
+	for _, name := range more {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // incidentBody says what a notice says, as much of it as the receiver may know.
-func (c *Config) incidentBody(n breach.Notice, full bool) []byte {
-	d := incidentData{
-		Incident: n.Incident, Site: n.Site, Severity: n.Attribution.Severity.String(), Category: n.Attribution.Category,
-		Title: n.Attribution.Title, Group: n.Attribution.Group, Action: n.Attribution.Action, Count: n.Count,
+func incidentBody(n breach.Notice, consoleURL string, full bool) []byte {
+	a := n.Attribution
+	data := incidentData{
+		Incident: n.Incident, Site: clip(n.Site, maxText), Severity: a.Severity.String(), Category: clip(a.Category, maxText),
+		Title: clip(a.Title, maxText), Group: clip(a.Group, maxText), Action: a.Action, Count: n.Count,
 		First: stamp(n.First), Last: stamp(n.Last), Chain: n.Chain,
 	}
-	if c.ConsoleURL != "" {
-		d.URL = c.ConsoleURL + "/incidents/" + n.Incident
+	if consoleURL != "" {
+		data.URL = consoleURL + "/incidents/" + n.Incident
 	}
-	if n.Attribution.Shared {
-		d.Person = "unknown"
+	if a.Shared {
+		data.Note = personUnknown
 	}
 	if full {
-		d.Client = clientOf(n.Client)
-		if !n.Attribution.Confidential {
-			d.Names = n.Names
+		data.Client = &breach.Client{
+			MAC: clip(n.Client.MAC, maxText), Name: clip(n.Client.Name, maxText), User: clip(n.Client.User, maxText),
+		}
+		if n.Client.Addr.IsValid() {
+			data.Client.IP = n.Client.Addr.String()
+		}
+		if !a.Confidential {
+			data.Names = n.Names
 		}
 	}
-	body := encode(n.Kind, n.Time, d)
-	for len(body) > maxBody && len(d.Names) > 0 {
-		d.Names = d.Names[:len(d.Names)/2] // the ones asked for most stand first
-		body = encode(n.Kind, n.Time, d)
+	for {
+		body := encode(message{n.Kind, stamp(n.Time), data})
+		if len(body) <= maxBody || len(data.Names) == 0 {
+			return body
+		}
+		data.Names = data.Names[:len(data.Names)*3/4] // those asked for least go
 	}
-	return body
 }
 
-func clientOf(c policy.Client) *breach.Client {
-	text := breach.Client{MAC: c.MAC, Name: c.Name, User: c.User}
-	if c.Addr.IsValid() {
-		text.IP = c.Addr.String()
+// textBody is the body of a system or test message.
+func (d *Dispatcher) textBody(kind, text string) []byte {
+	data := textData{Site: clip(d.config.Load().Site, maxText), Message: clip(text, maxMessage)}
+	if d.outbox != nil {
+		data.Chain = d.outbox.Head()
 	}
-	return &text
+	return encode(message{kind, stamp(d.now()), data})
 }
 
-// encode makes a body. Encoding plain strings and numbers cannot fail.
-func encode(typ string, at time.Time, data any) []byte {
-	body, err := json.Marshal(message{typ, stamp(at), data})
+// encode writes a message. One of texts and numbers can always be written.
+func encode(m message) []byte {
+	body, err := json.Marshal(m)
 	if err != nil {
 		panic(err)
 	}
 	return body
 }
 
-// stamp writes a time as the messages have it: UTC, milliseconds.
+// systemID is the id of a system message: the same for one text, receiver and day, so that a
+// schoolgate that restarts again and again says it once.
+func systemID(text, receiver string, now time.Time) string {
+	sum := sha256.Sum256([]byte(now.UTC().Format(time.DateOnly) + "\x00" + receiver + "\x00" + text))
+	return "msg_" + hex.EncodeToString(sum[:16])
+}
+
+// clip returns the beginning of a text, at most n bytes of it.
+func clip(s string, n int) string { return strings.ToValidUTF8(s[:min(len(s), n)], "") }
+
+// stamp writes a time as RFC 3339 in UTC with milliseconds.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
-
-// Route returns the alerts that a notice calls for, one for each receiver, whichever routes lead to it.
-// It implements breach.Router: it computes, and waits for nothing.
-func (d *Dispatcher) Route(n breach.Notice) []breach.Alert {
-	c := d.config.Load()
-	var alerts []breach.Alert
-	for _, name := range c.receiversOf(n) {
-		r := c.receiver(name)
-		if r == nil {
-			continue
-		}
-		alerts = append(alerts, breach.Alert{
-			Receiver: name, Type: n.Kind, Incident: n.Incident, Body: c.incidentBody(n, r.Full),
-		})
-	}
-	return alerts
-}
-
-// receiversOf returns the names of those who are told at once, each once. A group's own receivers
-// take the place of those of every route that matches.
-func (c *Config) receiversOf(n breach.Notice) []string {
-	var names []string
-	severity := n.Attribution.Severity.String()
-	for _, r := range c.Routes {
-		if r.About != "" || r.Digest != "" || len(r.Severities) > 0 && !slices.Contains(r.Severities, severity) {
-			continue
-		}
-		to := r.To
-		if n.Attribution.AlertToSet {
-			to = n.Attribution.AlertTo
-		}
-		for _, name := range to {
-			if !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	return names
-}
-
-// receiver returns a receiver by its name, or nil.
-func (c *Config) receiver(name string) *Receiver {
-	i := slices.IndexFunc(c.Receivers, func(r Receiver) bool { return r.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &c.Receivers[i]
-}
-
-// systemReceivers returns the names of those who are told what IT must know.
-func (c *Config) systemReceivers() []string {
-	var names []string
-	for _, r := range c.Routes {
-		if r.About != AboutSystem {
-			continue
-		}
-		for _, name := range r.To {
-			if !slices.Contains(names, name) && c.receiver(name) != nil {
-				names = append(names, name)
-			}
-		}
-	}
-	return names
-}

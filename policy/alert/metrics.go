@@ -1,10 +1,6 @@
 package alert
 
 import (
-	"context"
-	"errors"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"schoolgate/policy/breach"
@@ -12,25 +8,30 @@ import (
 
 // metrics are those of the delivery. What waits is read from the outbox at each scrape.
 type metrics struct {
-	d     *Dispatcher
-	tries *prometheus.CounterVec
+	*Dispatcher
+	tries       *prometheus.CounterVec
+	length, age *prometheus.Desc
 }
 
 // The results of a try, as metrics have them.
 const (
 	resultDelivered = "delivered"
-	resultFailed    = "failed"
-	resultGone      = "gone"
+	resultFailed    = "failed" // to be tried again, or given up
+	resultGone      = "gone"   // 410: never again
 )
 
 func newMetrics(d *Dispatcher) *metrics {
-	return &metrics{d, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "schoolgate_alerts_total", Help: "Tries to deliver an alert, by how they ended.",
-	}, []string{"receiver", "result"})}
-}
-
-func (m *metrics) register(reg prometheus.Registerer) error {
-	return errors.Join(reg.Register(m.tries), reg.Register(m))
+	return &metrics{
+		Dispatcher: d,
+		tries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "schoolgate_alerts_total",
+			Help: "Tries to deliver an alert, by how they ended.",
+		}, []string{"receiver", "result"}),
+		length: prometheus.NewDesc("schoolgate_alert_queue_length",
+			"Alerts that wait to be delivered.", []string{"receiver"}, nil),
+		age: prometheus.NewDesc("schoolgate_alert_queue_age_seconds",
+			"Age of the oldest alert that waits to be delivered; 0 where none does.", []string{"receiver"}, nil),
+	}
 }
 
 // applied has the series of each receiver there from the start.
@@ -42,6 +43,7 @@ func (m *metrics) applied(c *Config) {
 	}
 }
 
+// tried counts a try after which an alert is in this state.
 func (m *metrics) tried(receiver string, state breach.State) {
 	result := resultFailed
 	switch state {
@@ -54,44 +56,24 @@ func (m *metrics) tried(receiver string, state breach.State) {
 	m.tries.WithLabelValues(receiver, result).Inc()
 }
 
-func queueLength() *prometheus.Desc {
-	return prometheus.NewDesc("schoolgate_alert_queue_length", "Alerts that wait for a receiver.", []string{"receiver"}, nil)
-}
-
-func queueAge() *prometheus.Desc {
-	return prometheus.NewDesc("schoolgate_alert_queue_age_seconds", "Age of the oldest alert that waits for a receiver; 0 where none does.", []string{"receiver"}, nil)
-}
-
 // Describe implements prometheus.Collector.
-func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	ch <- queueLength()
-	ch <- queueAge()
+func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
+	descs <- m.length
+	descs <- m.age
 }
 
-// Collect implements prometheus.Collector. While the outbox cannot be read there are no numbers, which
-// is better than wrong ones.
-func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	if m.d.outbox == nil {
-		return
+// Collect implements prometheus.Collector, for the receivers of the configuration.
+func (m *metrics) Collect(values chan<- prometheus.Metric) {
+	queues := map[string]breach.QueueState{}
+	for _, q := range m.queue() {
+		queues[q.Receiver] = q
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	queues, err := m.d.outbox.Queue(ctx)
-	if err != nil {
-		return
-	}
-	length, age := make(map[string]float64), make(map[string]float64)
-	for _, r := range m.d.config.Load().Receivers {
-		length[r.Name] = 0
-	}
-	for _, q := range queues {
-		length[q.Receiver] = float64(q.Length)
+	for _, r := range m.config.Load().Receivers {
+		q, age := queues[r.Name], 0.0
 		if q.Length > 0 {
-			age[q.Receiver] = max(0, m.d.now().Sub(q.Oldest).Seconds())
+			age = max(0, m.now().Sub(q.Oldest).Seconds())
 		}
-	}
-	for name, n := range length {
-		ch <- prometheus.MustNewConstMetric(queueLength(), prometheus.GaugeValue, n, name)
-		ch <- prometheus.MustNewConstMetric(queueAge(), prometheus.GaugeValue, age[name], name)
+		values <- prometheus.MustNewConstMetric(m.length, prometheus.GaugeValue, float64(q.Length), r.Name)
+		values <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, age, r.Name)
 	}
 }

@@ -13,86 +13,75 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-
-	"schoolgate/policy/breach"
 )
 
 // Timeout bounds one try, from connecting to the end of the answer.
 const Timeout = 15 * time.Second
 
-// maxAnswer is how much of a receiver's answer is read, so that the connection can serve again.
-const maxAnswer = 64 << 10
+const (
+	// maxAnswer is how much of an answer's body is read, and ignored, and how large its header may be.
+	maxAnswer = 64 << 10
+	// maxRetryAfter bounds what a receiver can ask for.
+	maxRetryAfter = 24 * time.Hour
+)
 
-// NewClient returns the HTTP client of a Dispatcher that is given none. It follows no redirect: a
-// message is for the address that the configuration names, and for no other.
-func NewClient() *http.Client {
-	return &http.Client{
-		Timeout: Timeout,
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment, // loopback is left out by it
-			ForceAttemptHTTP2:      true,
-			MaxIdleConnsPerHost:    1,
-			IdleConnTimeout:        30 * time.Second,
+// newClient returns the client for all deliveries, over a transport, nil for its own. It follows no
+// redirect: where an alert goes is for the configuration to say. Alerts are rare, so each has a
+// connection of its own, and none fails because the receiver has closed an idle one.
+func newClient(transport http.RoundTripper) *http.Client {
+	if transport == nil {
+		transport = &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment, // never for loopback
+			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: maxAnswer,
-		},
+		}
+	}
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// answer is how a receiver took a message.
+// answer is how a receiver answered one try.
 type answer struct {
-	status     int           // of HTTP; 0: there was none
-	retryAfter time.Duration // that the receiver asked for; 0: none
-	err        error         // why there was no status
+	code       int    // HTTP status, 0 where there was none
+	text       string // for people, without the URL, which may hold a token
+	retryAfter time.Duration
 }
 
-func (a answer) delivered() bool { return a.status >= 200 && a.status <= 299 }
+func (a answer) ok() bool { return a.code >= 200 && a.code <= 299 }
 
-// String says it for people, without the address, which may hold a token.
-func (a answer) String() string {
-	if a.err != nil {
-		return a.err.Error()
-	}
-	if text := http.StatusText(a.status); text != "" {
-		return fmt.Sprintf("HTTP %d %s", a.status, text)
-	}
-	return fmt.Sprintf("HTTP %d", a.status)
-}
-
-// post sends one message once.
-func (d *Dispatcher) post(ctx context.Context, r *Receiver, m breach.Alert) answer {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(m.Body))
-	if err != nil {
-		return answer{err: plain(err)}
-	}
+// post tries once to deliver a body (Standard Webhooks 1.0.0).
+func (d *Dispatcher) post(ctx context.Context, r *Receiver, id string, body []byte) answer {
 	now := d.now()
-	timestamp := strconv.FormatInt(now.Unix(), 10)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "schoolgate")
-	req.Header.Set("webhook-id", m.ID)
-	req.Header.Set("webhook-timestamp", timestamp)
-	req.Header.Set("webhook-signature", sign(r.Secret, m.ID, timestamp, m.Body))
-	resp, err := d.client.Do(req)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(body))
 	if err != nil {
-		return answer{err: plain(err)}
+		return answer{text: reason(err)}
 	}
-	defer resp.Body.Close()
-	// The status has been given; what follows it changes nothing.
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
-	return answer{status: resp.StatusCode, retryAfter: retryAfter(resp.Header.Get("Retry-After"), now)}
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "schoolgate")
+	request.Header.Set("Webhook-Id", id)
+	request.Header.Set("Webhook-Timestamp", timestamp)
+	request.Header.Set("Webhook-Signature", sign(r.Secret, id, timestamp, body))
+
+	response, err := d.client.Do(request)
+	if err != nil {
+		return answer{text: reason(err)}
+	}
+	defer response.Body.Close()
+	// The status says it all; what follows it, and whether that comes whole, does not matter.
+	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+	a := answer{code: response.StatusCode, text: fmt.Sprintf("HTTP %d", response.StatusCode)}
+	if a.code >= 300 && a.code <= 399 {
+		a.text += " (a redirect is not followed)"
+	}
+	a.retryAfter = retryAfter(response.Header.Get("Retry-After"), now)
+	return a
 }
 
-// plain takes the URL out of an error of package http: it may hold a token.
-func plain(err error) error {
-	if e := new(url.Error); errors.As(err, &e) {
-		return e.Err
-	}
-	return err
-}
-
-// sign returns the signature of the Standard Webhooks specification.
+// sign returns the value of webhook-signature.
 func sign(secret []byte, id, timestamp string, body []byte) string {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte(id + "." + timestamp + "."))
@@ -100,14 +89,25 @@ func sign(secret []byte, id, timestamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// retryAfter reads the header of that name in both of its forms (RFC 9110 §10.2.3), at most as long as
-// the longest pause of the schedule. What cannot be read is no wish.
-func retryAfter(header string, now time.Time) time.Duration {
-	wish := time.Duration(0)
-	if seconds, err := strconv.ParseUint(header, 10, 32); err == nil {
-		wish = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(header); err == nil {
-		wish = at.Sub(now)
+// reason returns why there was no answer, without the URL.
+func reason(err error) string {
+	if u := new(url.Error); errors.As(err, &u) {
+		if u.Timeout() {
+			return fmt.Sprintf("no answer within %v", Timeout)
+		}
+		return u.Err.Error()
 	}
-	return min(max(wish, 0), schedule[len(schedule)-1])
+	return err.Error()
+}
+
+// retryAfter reads a Retry-After (RFC 9110 §10.2.3), seconds or a date, as the time from now on:
+// between 0 and maxRetryAfter. What is neither is 0.
+func retryAfter(value string, now time.Time) time.Duration {
+	var wait time.Duration
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if date, err := http.ParseTime(value); err == nil {
+		wait = date.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -236,7 +235,7 @@ func readConfig(path string) (*config.Config, []byte, error) {
 		cfg, err := config.Default()
 		return cfg, nil, err
 	}
-	yaml, err := os.ReadFile(path)
+	yaml, err := config.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}

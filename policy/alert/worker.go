@@ -1,0 +1,209 @@
+package alert
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"schoolgate/policy/breach"
+)
+
+const (
+	// lookAgain is how often a receiver's queue is looked at when nothing wakes its worker: in case the
+	// clock was set, or the outbox could not be read.
+	lookAgain = 10 * time.Second
+	// batch is how many alerts are read at once. Few: to a receiver that hangs each takes Timeout, and
+	// what is new is looked at only after them.
+	batch = 16
+	// storeTime bounds the wait until the outbox has stored something.
+	storeTime = 5 * time.Second
+	// failing is after how many tries of one alert its receiver counts as failing.
+	failing = 3
+	// maxUnstored bounds the system messages that wait while the outbox can't be written.
+	maxUnstored = 100
+)
+
+// schedule holds the times between the tries: those of the Standard Webhooks specification.
+var schedule = [...]time.Duration{
+	0, 5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
+	10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+}
+
+// worker delivers to one receiver. It stays when the configuration no longer has the receiver, and does
+// nothing then.
+type worker struct {
+	*Dispatcher
+	name string
+	wake chan struct{} // holds an element while there is something new
+
+	unsettled map[string]breach.Outcome // run's own: outcomes that could not be stored, by alert
+
+	adding   sync.Mutex
+	unstored []breach.Alert // system messages that are not in the outbox yet
+}
+
+func newWorker(d *Dispatcher, name string) *worker {
+	return &worker{Dispatcher: d, name: name, wake: make(chan struct{}, 1), unsettled: map[string]breach.Outcome{}}
+}
+
+func (w *worker) nudge() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// receiver returns what the configuration has of the receiver now, nil where it is none to deliver to.
+func (w *worker) receiver() *Receiver {
+	if r := w.config.Load().receiver(w.name); r != nil && r.Type == TypeWebhook {
+		return r
+	}
+	return nil
+}
+
+// run delivers until ctx ends.
+func (w *worker) run(ctx context.Context) {
+	for {
+		timer := time.NewTimer(w.turn(ctx))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-w.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// turn tries all that is due, and returns for how long nothing will be.
+func (w *worker) turn(ctx context.Context) time.Duration {
+	w.settleAgain(ctx)
+	w.store(ctx)
+	for {
+		if full, wait := w.tryDue(ctx); !full || ctx.Err() != nil {
+			return wait
+		}
+	}
+}
+
+// tryDue tries some of what is due. full says that there may be more.
+func (w *worker) tryDue(ctx context.Context) (full bool, wait time.Duration) {
+	alerts, err := w.outbox.Due(ctx, w.name, w.now().Add(lookAgain), batch)
+	if err != nil {
+		return false, lookAgain // the record says why
+	}
+	tried := 0
+	for _, a := range alerts {
+		r := w.receiver() // it may have changed since
+		if r == nil || ctx.Err() != nil {
+			return false, lookAgain
+		}
+		if _, done := w.unsettled[a.ID]; done {
+			continue
+		}
+		if ahead := a.Next.Sub(w.now()); ahead > 0 && !a.Next.IsZero() {
+			return false, min(ahead, lookAgain) // they are ordered
+		}
+		w.try(ctx, r, a)
+		tried++
+	}
+	return tried == batch, lookAgain
+}
+
+// try tries to deliver an alert and records how that ended. What the end of ctx breaks off is no try.
+func (w *worker) try(ctx context.Context, r *Receiver, a breach.Alert) {
+	got := w.post(ctx, r, a.ID, a.Body)
+	if ctx.Err() != nil && got.code == 0 {
+		return
+	}
+	o := w.judge(a, got)
+	// Also at a stop: else what was delivered would be sent again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	if err := w.outbox.Settle(ctx, a.ID, o); err != nil {
+		w.unsettled[a.ID] = o
+	}
+}
+
+// judge returns what becomes of an alert after a try, and tells IT where that does not look well.
+func (w *worker) judge(a breach.Alert, got answer) breach.Outcome {
+	tries := a.Attempts + 1
+	o := breach.Outcome{State: breach.Pending, Status: got.text}
+	switch {
+	case got.ok():
+		o.State = breach.Delivered
+	case got.code == http.StatusGone:
+		o.State = breach.Gone
+	case tries >= len(schedule):
+		o.State = breach.Failed
+	default:
+		// Up to a tenth more, so that those who failed together do not come back together.
+		wait := schedule[tries] + rand.N(schedule[tries]/10+1) //nolint:gosec // G404: nothing depends on its being hard to guess
+		o.Next = w.now().Add(max(wait, got.retryAfter))
+	}
+	w.metrics.tried(w.name, o.State)
+	if o.State == breach.Delivered {
+		w.logger.Info("alert delivered", "receiver", w.name, "alert", a.ID, "answer", got.text)
+		return o
+	}
+	w.logger.Warn("alert not delivered", "receiver", w.name, "alert", a.ID, "answer", got.text, "try", tries, "state", string(o.State))
+	if tries >= failing || o.State != breach.Pending {
+		w.system("The receiver "+w.name+" does not take alerts. See /healthz, and schoolgate alert test "+w.name+".", w.name)
+	}
+	return o
+}
+
+// settleAgain stores the outcomes that could not be stored before.
+func (w *worker) settleAgain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	for id, o := range w.unsettled {
+		if err := w.outbox.Settle(ctx, id, o); err != nil {
+			return
+		}
+		delete(w.unsettled, id)
+	}
+}
+
+// add takes a system message. It does not wait.
+func (w *worker) add(a breach.Alert) {
+	w.adding.Lock()
+	defer w.adding.Unlock()
+	if len(w.unstored) < maxUnstored {
+		w.unstored = append(w.unstored, a)
+	}
+	w.nudge()
+}
+
+// store puts the system messages into the outbox. When that fails they are sent from here: that the
+// record can't be written is just what they may have to say.
+func (w *worker) store(ctx context.Context) {
+	w.adding.Lock()
+	alerts := w.unstored
+	w.unstored = nil
+	w.adding.Unlock()
+	if len(alerts) == 0 {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := w.outbox.Enqueue(limited, alerts...); err == nil {
+		return
+	}
+	for _, a := range alerts {
+		if r := w.receiver(); r != nil && ctx.Err() == nil {
+			got := w.post(ctx, r, a.ID, a.Body)
+			if got.ok() {
+				w.metrics.tried(w.name, breach.Delivered)
+				continue
+			}
+			w.metrics.tried(w.name, breach.Failed)
+		}
+		w.adding.Lock()
+		w.unstored = append(w.unstored, a)
+		w.adding.Unlock()
+	}
+}
