@@ -64,7 +64,6 @@ func (f *forwarder) submit(q *query, p *pool) (taken bool) {
 		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
 		return false
 	}
-	q.state.Store(ownedByForwarder)
 	f.waiting++
 	if joined {
 		c.waiters = append(c.waiters, q)
@@ -91,7 +90,6 @@ func (f *forwarder) run(c *call) {
 
 	for _, q := range c.waiters {
 		f.finish(q, e)
-		q.state.Store(ownedByReader)
 		queries.Put(q)
 	}
 }

@@ -3,7 +3,6 @@ package resolver
 import (
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"schoolgate/policy"
@@ -16,10 +15,8 @@ const maxQuery = 4096
 
 // query is one query on its way through the pipeline. It is owned by one goroutine at a time: the
 // reader that took it from the pool, then, where the answer must be waited for, the forwarder, which
-// gives it back to the pool when it has sent the answer. state shows whose it is.
+// gives it back to the pool when it has sent the answer.
 type query struct {
-	state atomic.Uint32 // ownedByReader or ownedByForwarder
-
 	// What came, from where, and the way back.
 	in        []byte // the packet: a part of buf
 	from      netip.AddrPort
@@ -62,11 +59,6 @@ type eventTarget struct {
 	name []byte
 	addr netip.Addr
 }
-
-const (
-	ownedByReader uint32 = iota
-	ownedByForwarder
-)
 
 // sender sends q.out to where q came from. It is called by whoever owns q.
 type sender interface {
