@@ -497,6 +497,7 @@ func newReceiver(t *testing.T) *receiver {
 }
 
 func (r *receiver) take(t *testing.T, w http.ResponseWriter, req *http.Request) {
+	t.Helper()
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		t.Error(err)
