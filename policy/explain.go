@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ type Explanation struct {
 	Rule       ExplainRule `json:"rule"`
 	// Steps are sentences, one for each step that was reached, in order.
 	Steps []string `json:"steps"`
-	// ChangesAt is when the decision may next change by itself, RFC 3339, or "".
+	// ChangesAt is when the decision next changes by itself, RFC 3339, or "".
 	ChangesAt string `json:"changes_at"`
 }
 
@@ -52,9 +53,6 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	groupIndex, mayAsk := p.Identify(client.Unmap())
 	g := &p.groups[groupIndex]
 	ex := Explanation{Group: g.Name, Categories: []string{}, Steps: []string{}}
-	if t := p.NextChange(at); !t.IsZero() {
-		ex.ChangesAt = t.Format(time.RFC3339)
-	}
 	if !mayAsk {
 		ex.Verdict = "refuse"
 		ex.say(stepAccess, "access: %v is not in access.allow: refused", client)
@@ -67,6 +65,12 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	ex.say(stepAccess, "access: %v may ask, and is in group %s %s", client, g.Name, how)
 
 	v := p.Decide(groupIndex, []byte(name), at)
+	for t := p.NextChange(at); !t.IsZero(); t = p.NextChange(t) {
+		if p.Decide(groupIndex, []byte(name), t) != v {
+			ex.ChangesAt = t.Format(time.RFC3339)
+			break
+		}
+	}
 	a := p.Attribution(Event{Policy: p, Verdict: v, Name: name})
 	ex.Category = a.Category
 	if v.Categories != 0 {
@@ -77,7 +81,7 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 		Passthru: "allow", Monitor: "monitor", Block: "block", LocalData: "local", Forward: "local",
 		NXDomain: "local", NoData: "local", Localhost: "local", NotReady: "fail",
 	}[v.Action]
-	p.steps(&ex, v, a, g, name)
+	p.steps(&ex, v, a, g, name, at)
 	return ex
 }
 
@@ -86,7 +90,7 @@ func (ex *Explanation) say(n step, format string, args ...any) {
 }
 
 // steps tells the way to the verdict: the steps that said nothing, then the one that decided.
-func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name blocklist.Name) {
+func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name blocklist.Name, at time.Time) {
 	locked := v.Action == Block && v.Categories&p.locked != 0
 	if locked {
 		ex.say(stepLocked, "locked categories: blocked for everybody as %s%s", strings.Join(a.Categories, ", "), entryText(a))
@@ -140,9 +144,10 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 			return
 		}
 	default:
-		ex.say(stepRules, "rules: none for the name")
+		ex.say(stepRules, "rules: none for the name%s", p.expired(name, at))
 	}
 	if v.Allowed {
+		ex.say(stepSafeSearch, "safe search: not in this version")
 		ex.say(stepAnswer, "answer: looked up; what it leads to is checked against locked categories and blocking rules")
 		return
 	}
@@ -165,9 +170,37 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 	if v.Action == Monitor {
 		ex.say(stepCategories, "categories: monitored for group %s as %s: resolves, and is recorded", g.Name, what)
 	} else {
-		ex.say(stepCategories, "categories: none that group %s blocks or monitors", g.Name)
+		ex.say(stepCategories, "categories: %s", p.elsewhere(name, g))
 	}
+	ex.say(stepSafeSearch, "safe search: not in this version")
 	ex.say(stepAnswer, "answer: looked up; each name and address that it leads to is judged as well")
+}
+
+// expired says which rule for the name has ended, for those who wonder.
+func (p *Policy) expired(name blocklist.Name, at time.Time) string {
+	for _, r := range p.spec.Rules {
+		if r.Expires.IsZero() || at.Before(r.Expires) {
+			continue
+		}
+		if slices.ContainsFunc(r.Names, func(n blocklist.Name) bool { return n.Covers(name) }) {
+			return fmt.Sprintf(" (the one in line %d ended at %s)", r.Line, r.Expires.Format(time.RFC3339))
+		}
+	}
+	return ""
+}
+
+// elsewhere says which categories have a name that passes: others may block them.
+func (p *Policy) elsewhere(name blocklist.Name, g *group) string {
+	var found []string
+	for i, c := range p.spec.Categories {
+		if list, _, ok := p.set.Attribute(name, blocklist.Category(i)); ok && !c.Confidential {
+			found = append(found, fmt.Sprintf("%s (%s)", c.Name, list))
+		}
+	}
+	if found == nil {
+		return "none has the name"
+	}
+	return fmt.Sprintf("group %s neither blocks nor monitors %s", g.Name, strings.Join(found, ", "))
 }
 
 func entryText(a Attribution) string {

@@ -259,7 +259,7 @@ func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
 	path, whole := p.names.walk(name, buf[:0])
 
 	if listed&p.locked != 0 {
-		return p.blocked(v, listed&(p.locked|g.block), ViaName, name, path, whole)
+		return p.blocked(v, listed, p.locked|g.block, ViaName, name, path, whole)
 	}
 	if whole {
 		if n := path[len(path)-1]; n.record >= 0 {
@@ -310,11 +310,11 @@ func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
 		v.NoDataBelow = openBelow(path, whole, groupIndex)
 		return v
 	}
-	if hit := listed & g.block; hit != 0 {
-		return p.blocked(v, hit, ViaName, name, path, whole)
+	if listed&g.block != 0 {
+		return p.blocked(v, listed, g.block, ViaName, name, path, whole)
 	}
-	if hit := listed & g.monitor; hit != 0 {
-		return p.monitored(v, hit, ViaName)
+	if listed&g.monitor != 0 {
+		return p.monitored(v, listed, ViaName)
 	}
 	return v
 }
@@ -327,7 +327,7 @@ func (p *Policy) Recheck(v Verdict, via Via, target []byte, at time.Time) Verdic
 	var buf [16]*node
 	path, _ := p.names.walk(target, buf[:0])
 	if listed&p.locked != 0 {
-		return p.blocked(v, listed&(p.locked|g.block), via, nil, nil, false)
+		return p.blocked(v, listed, p.locked|g.block, via, nil, nil, false)
 	}
 	if slices.ContainsFunc(path, func(n *node) bool { return n.helpline }) {
 		return v
@@ -349,7 +349,7 @@ func (p *Policy) RecheckAddr(v Verdict, addr netip.Addr) Verdict {
 	listed := p.set.MatchAddr(addr)
 	was := v
 	if listed&p.locked != 0 {
-		v = p.blocked(v, listed&(p.locked|g.block), ViaAddress, nil, nil, false)
+		v = p.blocked(v, listed, p.locked|g.block, ViaAddress, nil, nil, false)
 	} else {
 		v = p.recheckCategories(v, listed, g, ViaAddress)
 	}
@@ -363,9 +363,9 @@ func (p *Policy) recheckCategories(v Verdict, listed blocklist.Categories, g *gr
 	switch {
 	case v.Allowed:
 	case listed&g.block != 0:
-		return p.blocked(v, listed&g.block, via, nil, nil, false)
+		return p.blocked(v, listed, g.block, via, nil, nil, false)
 	case listed&g.monitor != 0 && v.Action != Monitor:
-		return p.monitored(v, listed&g.monitor, via)
+		return p.monitored(v, listed, via)
 	}
 	return v
 }
@@ -431,20 +431,23 @@ func (p *Policy) zoneOpen(zone int32, g *group) bool {
 	return len(groups) == 0 || slices.ContainsFunc(g.ancestry, func(a uint16) bool { return slices.Contains(groups, p.spec.Groups[a].Name) })
 }
 
-// blocked turns v into a block for the categories hit, named by the most severe.
-func (p *Policy) blocked(v Verdict, hit blocklist.Categories, via Via, name []byte, path []*node, whole bool) Verdict {
-	v = p.breach(v, hit, via)
+// blocked turns v into a block by those of the listed categories that are in mask, named by the most
+// severe. Those that the group monitors are recorded too.
+func (p *Policy) blocked(v Verdict, listed, mask blocklist.Categories, via Via, name []byte, path []*node, whole bool) Verdict {
+	v = p.breach(v, listed&mask, via)
 	v.Action, v.Rule, v.Allowed = Block, -1, false
-	v.NoDataBelow = openBelow(path, whole, v.Group) || name != nil && p.set.OpenBelow(name, hit)
+	v.NoDataBelow = openBelow(path, whole, v.Group) || name != nil && p.set.OpenBelow(name, v.Categories)
+	v.Categories |= listed & p.groups[v.Group].monitor
 	return v
 }
 
-func (p *Policy) monitored(v Verdict, hit blocklist.Categories, via Via) Verdict {
-	v = p.breach(v, hit, via)
+func (p *Policy) monitored(v Verdict, listed blocklist.Categories, via Via) Verdict {
+	v = p.breach(v, listed&p.groups[v.Group].monitor, via)
 	v.Action = Monitor
 	return v
 }
 
+// breach notes the categories hit, of which the most severe names the breach.
 func (p *Policy) breach(v Verdict, hit blocklist.Categories, via Via) Verdict {
 	worst := -1
 	for mask := uint64(hit); mask != 0; mask &= mask - 1 {

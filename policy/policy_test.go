@@ -260,6 +260,51 @@ func TestARuleEndsWhenItSaysSo(t *testing.T) {
 	}
 }
 
+func TestExplainSaysWhenThisNamesVerdictChanges(t *testing.T) {
+	end := noon.Add(time.Hour)
+	p := school(t, func(s *policy.Spec) { s.Rules[0].Expires = end })
+	for text, want := range map[string]string{
+		"lesson.porn.example": end.Format(time.RFC3339), "x.porn.example": "", "museum.example": "", "illegal.example": "",
+	} {
+		if got := p.Explain(pupil, name(t, text), noon).ChangesAt; got != want {
+			t.Errorf("%s changes at %q, want %q", text, got, want)
+		}
+	}
+	after := p.Explain(pupil, name(t, "lesson.porn.example"), end)
+	if after.Verdict != "block" || !strings.Contains(strings.Join(after.Steps, "\n"), "(the one in line 40 ended at "+end.Format(time.RFC3339)+")") {
+		t.Errorf("after the end: %+v", after)
+	}
+}
+
+func TestWhatElseTheGroupMonitorsIsRecordedToo(t *testing.T) {
+	p := school(t, nil)
+	e := policy.Event{Verdict: decide(t, p, teacher, "games.example"), Name: name(t, "games.example")}
+	a := p.Attribution(e)
+	if a.Category != "pornography" || a.Severity != policy.SeverityHigh || !slices.Equal(a.Categories, []string{"pornography", "gaming"}) {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestABlockedNameInAnRPZZoneThatLeavesNamesBelowOpenExists(t *testing.T) {
+	zone := "$TTL 60\n@ SOA a. b. 1 2 3 4 5\nonly.example CNAME .\nboth.example CNAME .\n*.both.example CNAME .\n" +
+		"hole.example CNAME .\n*.hole.example CNAME .\nok.hole.example CNAME rpz-passthru.\n"
+	list, err := blocklist.Parse(strings.NewReader(zone), blocklist.Options{Format: blocklist.FormatRPZ})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Compile(policy.Spec{
+		Categories: []policy.Category{{Name: "c"}}, Groups: []policy.Group{{Name: "g", Block: []string{"c"}}}, DefaultGroup: "g",
+	}, blocklist.Build([]blocklist.Source{{List: list}}), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{"only.example": true, "both.example": false, "x.both.example": false, "hole.example": true} {
+		if v := p.Decide(0, []byte(name(t, text)), noon); v.Action != policy.Block || v.NoDataBelow != want {
+			t.Errorf("%s: %+v, want NoDataBelow %v", text, v, want)
+		}
+	}
+}
+
 func TestTheHeirsOwnRuleForANameReplacesTheParents(t *testing.T) {
 	p := school(t, func(s *policy.Spec) {
 		s.Rules = append(s.Rules, policy.Rule{Names: namesOf(t, "lesson.porn.example"), Groups: []string{"guests"}, Reason: "not for guests"})

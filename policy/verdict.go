@@ -49,7 +49,7 @@ const (
 // Verdict is the outcome of a decision: a small value without pointers, of use only with the Policy
 // that made it.
 type Verdict struct {
-	// Categories holds every category that was blocked (Block) or monitored (Monitor).
+	// Categories holds every category of the name that the group blocks or monitors.
 	Categories blocklist.Categories
 	// Rule is the index of the rule that decided, in Spec.Rules, or -1.
 	Rule int32
