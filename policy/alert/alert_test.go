@@ -53,11 +53,14 @@ func (m *memory) Due(_ context.Context, receiver string, now time.Time, limit in
 	return due, nil
 }
 
-func (m *memory) Settle(_ context.Context, id string, o breach.Outcome) error {
+func (m *memory) Settle(ctx context.Context, id string, o breach.Outcome) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken {
 		return errBroken
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	m.outcomes = append(m.outcomes, settled{id, o})
 	m.alerts = slices.DeleteFunc(m.alerts, func(a breach.Alert) bool { return a.ID == id && o.State != breach.Pending })

@@ -19,8 +19,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"schoolgate/policy/breach"
@@ -114,7 +112,7 @@ func TestHowAReceiverMayAnswer(t *testing.T) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		}, breach.Pending, "HTTP 307 (a redirect is not followed)", 5 * second},
 		"it closes at once":                    {hijack(""), breach.Pending, "EOF", 5 * second},
-		"it closes within the header":          {hijack("HTTP/1.1 200 OK\r\nContent-"), breach.Pending, "unexpected EOF", 5 * second},
+		"it closes within the header":          {hijack("HTTP/1.1 200 OK\r\nContent-"), breach.Pending, "transport connection broken", 5 * second},
 		"it closes within the body":            {hijack("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), breach.Delivered, "HTTP 200", 0},
 		"it is no HTTP":                        {hijack("220 mail.example ESMTP\r\n"), breach.Pending, "malformed HTTP", 5 * second},
 		"a header without end":                 {hijack("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100_000) + "\r\n\r\n"), breach.Pending, "exceeded 65536 bytes", 5 * second},
@@ -179,56 +177,89 @@ func TestAReceiverThatHangs(t *testing.T) {
 }
 
 func TestTheTriesOfOneAlert(t *testing.T) {
-	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		type try struct {
-			id        string
-			timestamp int64
+			id string
+			at time.Time
 		}
 		var tries []try
-		l, stopRecord := record(t, dir, func(breach.Notice) []breach.Alert { return nil })
-		d, stop := run(t, Options{
-			Config: Config{Receivers: []Receiver{webhook("dsl", "http://dsl.example/hook")}}, Outbox: l,
+		outbox := newMemory()
+		_, stop := run(t, Options{
+			Config: Config{Receivers: []Receiver{webhook("dsl", "http://dsl.example/hook")}}, Outbox: outbox,
 			Transport: transport(func(r *http.Request) (*http.Response, error) {
-				timestamp, err := strconv.ParseInt(r.Header.Get("Webhook-Timestamp"), 10, 64)
-				must(t, err)
-				tries = append(tries, try{r.Header.Get("Webhook-Id"), timestamp})
-				if timestamp != time.Now().Unix() {
-					t.Errorf("try %d bears the time %d, not its own, %d", len(tries), timestamp, time.Now().Unix())
+				tries = append(tries, try{r.Header.Get("Webhook-Id"), time.Now()})
+				if got, want := r.Header.Get("Webhook-Timestamp"), strconv.FormatInt(time.Now().Unix(), 10); got != want {
+					t.Errorf("try %d bears the time %s, not its own, %s", len(tries), got, want)
 				}
 				return response(500), nil
 			}),
 		})
-		must(t, l.Enqueue(t.Context(), breach.Alert{Receiver: "dsl", Type: "system", Body: []byte("{}")}))
-		time.Sleep(100 * time.Hour)
+		must(t, outbox.Enqueue(t.Context(), breach.Alert{ID: "msg_1", Receiver: "dsl", Next: time.Now()}))
+		time.Sleep(200 * time.Hour)
 		synctest.Wait()
+		stop()
 
 		if len(tries) != 10 {
 			t.Fatalf("%d tries, want 10", len(tries))
 		}
-		for i := range tries[1:] {
-			wait := time.Duration(tries[i+1].timestamp-tries[i].timestamp) * time.Second
-			if want := schedule[i+1]; wait < want-time.Second || wait > want+want/10+time.Second {
-				t.Errorf("try %d came %v after the one before, want %v and up to a tenth more", i+2, wait, want)
+		for i, want := range schedule {
+			if i > 0 {
+				if wait := tries[i].at.Sub(tries[i-1].at); wait < want || wait > want+want/10 {
+					t.Errorf("try %d came %v after the one before, want %v and up to a tenth more", i+1, wait, want)
+				}
 			}
-			if tries[i+1].id != tries[0].id || !strings.HasPrefix(tries[0].id, "msg_") {
-				t.Errorf("try %d has the id %q, the first %q", i+2, tries[i+1].id, tries[0].id)
+			if tries[i].id != "msg_1" {
+				t.Errorf("try %d has the id %q", i+1, tries[i].id)
 			}
 		}
-		want := []string{`alerts: 1 to the receiver "dsl" were given up (schoolgate alert retry ` + tries[0].id + ` tries again)`}
-		if diff := cmp.Diff(want, d.Problems()); diff != "" {
+		want := settled{"msg_1", breach.Outcome{State: breach.Failed, Status: "HTTP 500"}}
+		if diff := cmp.Diff(want, outbox.settled()[9]); diff != "" {
 			t.Error(diff)
 		}
-
-		must(t, l.Retry(t.Context(), tries[0].id))
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if len(tries) != 12 || tries[10].id != tries[0].id {
-			t.Errorf("after Retry there were %d tries more, want 2 within a minute", len(tries)-10)
-		}
-		stop()
-		stopRecord()
 	})
+}
+
+func TestWhatWasGivenUpIsSaidAndTriedAgainWhenAsked(t *testing.T) {
+	l, _ := record(t, t.TempDir(), func(breach.Notice) []breach.Alert { return nil })
+	var up atomic.Bool
+	s := receiver(t, func(w http.ResponseWriter, _ *http.Request) {
+		if !up.Load() {
+			w.WriteHeader(http.StatusGone)
+		}
+	})
+	d, _ := run(t, Options{Config: Config{Receivers: []Receiver{webhook("dsl", s.URL)}}, Outbox: l})
+	must(t, l.Enqueue(t.Context(), breach.Alert{ID: "msg_1", Receiver: "dsl", Body: []byte("{}")}))
+	eventually(t, "given up", func() bool { return len(d.Problems()) == 1 })
+	want := []string{`alerts: 1 to the receiver "dsl" were given up (schoolgate alert retry msg_1 tries again)`}
+	if diff := cmp.Diff(want, d.Problems()); diff != "" {
+		t.Error(diff)
+	}
+	up.Store(true)
+	must(t, l.Retry(t.Context(), "msg_1"))
+	eventually(t, "delivered", func() bool {
+		queue, err := l.Queue(t.Context())
+		return err == nil && len(queue) == 0
+	})
+	if got := d.Problems(); got != nil {
+		t.Errorf("problems are %q", got)
+	}
+}
+
+func TestAReceiverThatFailsIsSaid(t *testing.T) {
+	l, _ := record(t, t.TempDir(), func(breach.Notice) []breach.Alert { return nil })
+	d, err := New(Options{Config: Config{Receivers: []Receiver{webhook("dsl", "http://127.0.0.1:1/")}}, Outbox: l})
+	must(t, err)
+	must(t, l.Enqueue(t.Context(), breach.Alert{ID: "msg_1", Receiver: "dsl", Body: []byte("{}")}))
+	for try := range failing {
+		if got := d.Problems(); got != nil {
+			t.Errorf("after %d tries: %q", try, got)
+		}
+		must(t, l.Settle(t.Context(), "msg_1", breach.Outcome{State: breach.Pending, Next: time.Now()}))
+	}
+	problems := d.Problems()
+	if len(problems) != 1 || !strings.HasPrefix(problems[0], `alerts: the receiver "dsl" does not take them: 1 wait, the oldest since 20`) {
+		t.Errorf("problems are %q", problems)
+	}
 }
 
 func TestAnAlertOutlivesARestart(t *testing.T) {
@@ -323,6 +354,7 @@ func TestATryThatAStopBreaksOffIsNone(t *testing.T) {
 	outbox := newMemory()
 	asked := make(chan struct{})
 	s := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then does the server see that the client has gone
 		close(asked)
 		<-r.Context().Done()
 	})
@@ -332,6 +364,24 @@ func TestATryThatAStopBreaksOffIsNone(t *testing.T) {
 	stop()
 	if got := outbox.settled(); len(got) != 0 {
 		t.Errorf("it was settled: %+v", got)
+	}
+}
+
+func TestATryThatEndsWithTheStopIsSettled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	outbox := newMemory()
+	d, err := New(Options{
+		Config: Config{Receivers: []Receiver{webhook("dsl", "http://dsl.example/hook")}}, Outbox: outbox,
+		Transport: transport(func(*http.Request) (*http.Response, error) {
+			cancel()
+			return response(200), nil
+		}),
+	})
+	must(t, err)
+	must(t, outbox.Enqueue(ctx, breach.Alert{ID: "msg_1", Receiver: "dsl"}))
+	must(t, d.Run(ctx))
+	if got := outbox.settled(); len(got) != 1 || got[0].Outcome.State != breach.Delivered {
+		t.Errorf("it would be sent again: %+v", got)
 	}
 }
 
@@ -369,131 +419,6 @@ func TestReload(t *testing.T) {
 	if second.Load() != 1 {
 		t.Error("it was sent to the receiver that was taken out")
 	}
-}
-
-func TestSystemMessages(t *testing.T) {
-	const text = "The list iwf is two days old."
-	config := func(url string) Config {
-		return Config{
-			Site: "winchelsea", Receivers: []Receiver{webhook("it", url), webhook("dsl", url)},
-			Routes: []Route{{Severities: []string{"high"}, To: []string{"dsl"}}, {About: AboutSystem, To: []string{"it"}}, {About: AboutSystem, To: []string{"it"}}},
-		}
-	}
-	type sent struct{ id, body string }
-	// bubble runs do with a Dispatcher on an outbox in memory, whose receivers answer with status.
-	bubble := func(t *testing.T, status func() int, do func(t *testing.T, d *Dispatcher, outbox *memory, got func() []sent)) {
-		t.Helper()
-		synctest.Test(t, func(t *testing.T) {
-			outbox := newMemory()
-			var mu sync.Mutex
-			var all []sent
-			d, stop := run(t, Options{Config: config("http://it.example/"), Outbox: outbox, Transport: transport(func(r *http.Request) (*http.Response, error) {
-				body, err := io.ReadAll(r.Body)
-				must(t, err)
-				mu.Lock()
-				defer mu.Unlock()
-				all = append(all, sent{r.Header.Get("Webhook-Id"), string(body)})
-				return response(status()), nil
-			})})
-			do(t, d, outbox, func() []sent {
-				time.Sleep(time.Second)
-				synctest.Wait()
-				mu.Lock()
-				defer mu.Unlock()
-				got := all
-				all = nil
-				return got
-			})
-			stop()
-		})
-	}
-	ok := func() int { return 200 }
-
-	t.Run("go to the routes about the system, once", func(t *testing.T) {
-		bubble(t, ok, func(t *testing.T, d *Dispatcher, _ *memory, got func() []sent) {
-			d.System(t.Context(), text)
-			all := got()
-			const want = `{"type":"system","timestamp":"2000-01-01T00:00:00.000Z","data":{"site":"winchelsea",` +
-				`"message":"The list iwf is two days old.","chain":{"seq":42,"hash":"abc"}}}`
-			if len(all) != 1 || all[0].body != want || !strings.HasPrefix(all[0].id, "msg_") {
-				t.Errorf("got %+v", all)
-			}
-		})
-	})
-	t.Run("at most once a day while it lasts", func(t *testing.T) {
-		bubble(t, ok, func(t *testing.T, d *Dispatcher, _ *memory, got func() []sent) {
-			sent := 0
-			for range 72 { // hours
-				d.System(t.Context(), text)
-				sent += len(got())
-				time.Sleep(time.Hour - time.Second)
-			}
-			if sent != 3 {
-				t.Errorf("sent %d times in three days", sent)
-			}
-			d.System(t.Context(), "Something else.")
-			if n := len(got()); n != 1 {
-				t.Errorf("another message was sent %d times", n)
-			}
-		})
-	})
-	t.Run("are sent though the outbox can't be written, and stored when it can", func(t *testing.T) {
-		status := atomic.Int32{}
-		status.Store(500)
-		bubble(t, func() int { return int(status.Load()) }, func(t *testing.T, d *Dispatcher, outbox *memory, got func() []sent) {
-			outbox.setBroken(true)
-			d.System(t.Context(), text)
-			first := got()
-			if len(first) != 1 {
-				t.Fatalf("sent %d times", len(first))
-			}
-			outbox.setBroken(false)
-			status.Store(200)
-			time.Sleep(lookAgain)
-			second := got()
-			if len(second) != 1 || second[0] != first[0] || len(outbox.settled()) != 1 {
-				t.Errorf("first %+v, then %+v, settled %+v", first, second, outbox.settled())
-			}
-		})
-	})
-	t.Run("say that a receiver fails, but not to itself", func(t *testing.T) {
-		failingFor := func() int { return 500 }
-		bubble(t, failingFor, func(t *testing.T, d *Dispatcher, outbox *memory, got func() []sent) {
-			must(t, outbox.Enqueue(t.Context(), breach.Alert{ID: "msg_1", Receiver: "dsl", Body: []byte("{}")}))
-			time.Sleep(time.Minute)
-			if n := len(got()); n != 2 {
-				t.Fatalf("%d tries in a minute", n)
-			}
-			time.Sleep(10 * time.Minute)
-			var messages []string
-			for _, s := range got() {
-				if strings.Contains(s.body, `"message"`) {
-					messages = append(messages, s.body)
-				}
-			}
-			if len(messages) < 1 || !strings.Contains(messages[0], "The receiver dsl does not take alerts.") {
-				t.Errorf("got %q", messages)
-			}
-			time.Sleep(10 * time.Hour)
-			for _, s := range got() {
-				if strings.Contains(s.body, "The receiver it") {
-					t.Errorf("the receiver it is told that it fails: %s", s.body)
-				}
-			}
-		})
-	})
-	t.Run("after a restart the same day are the same alert", func(t *testing.T) {
-		if a, b := systemID(text, "it", tenPast), systemID(text, "it", tenPast.Add(time.Hour)); a != b {
-			t.Errorf("ids %s and %s", a, b)
-		}
-		ids := map[string]bool{
-			systemID(text, "it", tenPast): true, systemID(text, "dsl", tenPast): true, systemID("x", "it", tenPast): true,
-			systemID(text, "it", tenPast.AddDate(0, 0, 1)): true,
-		}
-		if len(ids) != 4 {
-			t.Errorf("only %d ids", len(ids))
-		}
-	})
 }
 
 func TestTestAlerts(t *testing.T) {
@@ -537,73 +462,6 @@ func TestTestAlerts(t *testing.T) {
 	}
 	if got := d.Problems(); got != nil {
 		t.Errorf("problems are %q", got)
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	l, _ := record(t, t.TempDir(), func(breach.Notice) []breach.Alert { return nil })
-	registry := prometheus.NewRegistry()
-	s := receiver(t, func(w http.ResponseWriter, r *http.Request) {
-		code, err := strconv.Atoi(r.URL.Path[1:])
-		must(t, err)
-		w.WriteHeader(code)
-	})
-	d, _ := run(t, Options{Config: Config{Receivers: []Receiver{webhook("a", s.URL+"/200")}}, Outbox: l, Registerer: registry})
-	expect := func(want string) {
-		t.Helper()
-		var err error
-		eventually(t, "the metrics", func() bool {
-			err = testutil.GatherAndCompare(registry, strings.NewReader(want), "schoolgate_alerts_total", "schoolgate_alert_queue_length")
-			return err == nil || t.Context().Err() != nil
-		})
-	}
-	const length = `
-		# HELP schoolgate_alert_queue_length Alerts that wait to be delivered.
-		# TYPE schoolgate_alert_queue_length gauge
-	`
-	const total = `
-		# HELP schoolgate_alerts_total Tries to deliver an alert, by how they ended.
-		# TYPE schoolgate_alerts_total counter
-	`
-	expect(length + `schoolgate_alert_queue_length{receiver="a"} 0
-	` + total + `
-		schoolgate_alerts_total{receiver="a",result="delivered"} 0
-		schoolgate_alerts_total{receiver="a",result="failed"} 0
-		schoolgate_alerts_total{receiver="a",result="gone"} 0
-	`)
-	d.Apply(Config{Receivers: []Receiver{webhook("a", s.URL+"/200"), webhook("b", s.URL+"/500"), webhook("c", s.URL+"/410")}})
-	for _, name := range []string{"a", "b", "c"} {
-		must(t, l.Enqueue(t.Context(), breach.Alert{Receiver: name, Body: []byte("{}")}))
-	}
-	expect(length + `
-		schoolgate_alert_queue_length{receiver="a"} 0
-		schoolgate_alert_queue_length{receiver="b"} 1
-		schoolgate_alert_queue_length{receiver="c"} 0
-	` + total + `
-		schoolgate_alerts_total{receiver="a",result="delivered"} 1
-		schoolgate_alerts_total{receiver="a",result="failed"} 0
-		schoolgate_alerts_total{receiver="a",result="gone"} 0
-		schoolgate_alerts_total{receiver="b",result="delivered"} 0
-		schoolgate_alerts_total{receiver="b",result="failed"} 1
-		schoolgate_alerts_total{receiver="b",result="gone"} 0
-		schoolgate_alerts_total{receiver="c",result="delivered"} 0
-		schoolgate_alerts_total{receiver="c",result="failed"} 0
-		schoolgate_alerts_total{receiver="c",result="gone"} 1
-	`)
-	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
-		t.Error(problems, err)
-	}
-	families, err := registry.Gather()
-	must(t, err)
-	for _, f := range families {
-		if f.GetName() != "schoolgate_alert_queue_age_seconds" {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			if waits := m.GetLabel()[0].GetValue() == "b"; waits != (m.GetGauge().GetValue() > 0) {
-				t.Errorf("the oldest alert for %s has an age of %v", m.GetLabel()[0].GetValue(), m.GetGauge().GetValue())
-			}
-		}
 	}
 }
 

@@ -21,8 +21,10 @@ const (
 	storeTime = 5 * time.Second
 	// failing is after how many tries of one alert its receiver counts as failing.
 	failing = 3
-	// maxUnstored bounds the system messages that wait while the outbox can't be written.
-	maxUnstored = 100
+	// maxUnstored bounds the system messages that wait while the outbox can't be written, and
+	// unstoredPause is how long after a failed try one of them is sent again.
+	maxUnstored   = 100
+	unstoredPause = 30 * time.Second
 )
 
 // schedule holds the times between the tries: those of the Standard Webhooks specification.
@@ -83,34 +85,35 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	w.settleAgain(ctx)
 	w.store(ctx)
 	for {
-		if full, wait := w.tryDue(ctx); !full || ctx.Err() != nil {
+		// Once more after a try: it may have put its alert off by less than the others.
+		if tried, wait := w.tryDue(ctx); tried == 0 || ctx.Err() != nil {
 			return wait
 		}
 	}
 }
 
-// tryDue tries some of what is due. full says that there may be more.
-func (w *worker) tryDue(ctx context.Context) (full bool, wait time.Duration) {
+// tryDue tries some of what is due, and returns how many that were and, if none, for how long nothing
+// will be.
+func (w *worker) tryDue(ctx context.Context) (tried int, wait time.Duration) {
 	alerts, err := w.outbox.Due(ctx, w.name, w.now().Add(lookAgain), batch)
 	if err != nil {
-		return false, lookAgain // the record says why
+		return 0, lookAgain // the record says why
 	}
-	tried := 0
 	for _, a := range alerts {
 		r := w.receiver() // it may have changed since
 		if r == nil || ctx.Err() != nil {
-			return false, lookAgain
+			return 0, lookAgain
 		}
 		if _, done := w.unsettled[a.ID]; done {
 			continue
 		}
 		if ahead := a.Next.Sub(w.now()); ahead > 0 && !a.Next.IsZero() {
-			return false, min(ahead, lookAgain) // they are ordered
+			return tried, min(ahead, lookAgain) // they are ordered
 		}
 		w.try(ctx, r, a)
 		tried++
 	}
-	return tried == batch, lookAgain
+	return tried, lookAgain
 }
 
 // try tries to deliver an alert and records how that ended. What the end of ctx breaks off is no try.
@@ -194,13 +197,14 @@ func (w *worker) store(ctx context.Context) {
 		return
 	}
 	for _, a := range alerts {
-		if r := w.receiver(); r != nil && ctx.Err() == nil {
+		if r := w.receiver(); r != nil && ctx.Err() == nil && !w.now().Before(a.Next) {
 			got := w.post(ctx, r, a.ID, a.Body)
 			if got.ok() {
 				w.metrics.tried(w.name, breach.Delivered)
 				continue
 			}
 			w.metrics.tried(w.name, breach.Failed)
+			a.Next = w.now().Add(unstoredPause)
 		}
 		w.adding.Lock()
 		w.unstored = append(w.unstored, a)

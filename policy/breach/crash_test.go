@@ -33,7 +33,9 @@ func recorder(path string) error {
 	if err != nil {
 		return err
 	}
-	go l.Run(context.Background())
+	go func() {
+		fmt.Fprintln(os.Stderr, "the record ended:", l.Run(context.Background()))
+	}()
 	p := school(new(testing.B), nil)
 	lines := bufio.NewScanner(os.Stdin)
 	for i := 0; lines.Scan(); i++ {

@@ -273,6 +273,20 @@ func TestRestart(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+	t.Run("repeats that were not appended when the machine died are, at the end of the minute", func(t *testing.T) {
+		path := filled(t)
+		before := breaches(t, path, Filter{})
+		r := start(t, t.TempDir(), newClock(), func(o *Options) { o.Path = path }, nil)
+		r.path = path
+		r.tick(t, time.Minute)
+		if n := count(t, path, "gathering"); n != 0 {
+			t.Errorf("%d still wait", n)
+		}
+		if diff := cmp.Diff(before, r.breaches(t, Filter{})); diff != "" {
+			t.Error(diff)
+		}
+		verify(t, path)
+	})
 	t.Run("a tool without a router leaves what is due to the resolver", func(t *testing.T) {
 		dir, c := t.TempDir(), newClock()
 		r := start(t, dir, c, nil, nil)

@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"schoolgate/blocklist"
 	"schoolgate/policy"
 )
 
@@ -318,52 +317,6 @@ func TestManyAtOnce(t *testing.T) {
 	verify(t, r.path)
 }
 
-func TestTheQueueIsBounded(t *testing.T) {
-	p := school(t, nil)
-	r := start(t, t.TempDir(), newClock(), nil, func(l *Log) {
-		l.queue.max = 3
-		for i := range 5 {
-			l.Record(ask(t, p, pupil, fmt.Sprintf("n%d.pornography.example", i), tenPast))
-			l.Record(ask(t, p, pupil, "n0.pornography.example", tenPast)) // merges, also when it is full
-		}
-	})
-	if err := r.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	want := []asked{
-		{"10.20.3.4", "n0.pornography.example.", 6},
-		{"10.20.3.4", "n1.pornography.example.", 1},
-		{"10.20.3.4", "n2.pornography.example.", 1},
-	}
-	if diff := cmp.Diff(want, inShort(r.breaches(t, Filter{}))); diff != "" {
-		t.Error(diff)
-	}
-	t.Run("a loss is counted", func(t *testing.T) {
-		expectMetric(t, r, "schoolgate_records_dropped_total", `
-			# HELP schoolgate_records_dropped_total Records that were lost because they could not be stored and the queue was full.
-			# TYPE schoolgate_records_dropped_total counter
-			schoolgate_records_dropped_total{kind="breach"} 2
-			schoolgate_records_dropped_total{kind="query"} 0
-		`)
-	})
-	t.Run("a loss is said", func(t *testing.T) {
-		want := []string{"breach record: 2 breaches were lost since the start, because they could not be stored"}
-		if diff := cmp.Diff(want, r.Problems()); diff != "" {
-			t.Error(diff)
-		}
-	})
-	t.Run("a loss is alerted", func(t *testing.T) {
-		select {
-		case m := <-r.system:
-			if !strings.HasPrefix(m, "Breaches were lost") {
-				t.Errorf("said %q", m)
-			}
-		default:
-			t.Error("nobody was told")
-		}
-	})
-}
-
 func expectMetric(t *testing.T, r *record, name, want string) {
 	t.Helper()
 	if err := testutil.GatherAndCompare(r.registry, strings.NewReader(want), name); err != nil {
@@ -519,88 +472,6 @@ func TestULIDs(t *testing.T) {
 			t.Errorf("got %x %x", u.high, u.low)
 		}
 	})
-}
-
-func BenchmarkRecord(b *testing.B) {
-	p := school(b, nil)
-	b.Run("a repeat", func(b *testing.B) {
-		l := &Log{queue: newQueue()}
-		e := ask(b, p, pupil, "www.pornography.example", tenPast)
-		b.ReportAllocs()
-		for b.Loop() {
-			l.Record(e)
-		}
-	})
-	b.Run("a repeat among 10,000", func(b *testing.B) {
-		l := &Log{queue: newQueue()}
-		var events []policy.Event
-		e := ask(b, p, pupil, "www.pornography.example", tenPast)
-		for i := range 10_000 {
-			e.Client.Addr = netip.AddrFrom4([4]byte{10, 20, byte(i >> 8), byte(i)})
-			events = append(events, e)
-		}
-		i := 0
-		b.ReportAllocs()
-		for b.Loop() {
-			l.Record(events[i%len(events)])
-			i++
-		}
-	})
-	b.Run("a new one", func(b *testing.B) {
-		l := &Log{queue: newQueue()}
-		e := ask(b, p, pupil, "www.pornography.example", tenPast)
-		i := 0
-		b.ReportAllocs()
-		for b.Loop() {
-			e.Client.Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-			if l.Record(e); i%50_000 == 0 {
-				l.queue.take()
-				l.queue.release()
-			}
-			i++
-		}
-	})
-}
-
-// BenchmarkStore is a transaction of 1,000 different breaches of 100 clients, and reports rows a second.
-func BenchmarkStore(b *testing.B) {
-	r, p := open(b), school(b, nil)
-	e := ask(b, p, pupil, "www.pornography.example", tenPast)
-	i := 0
-	for b.Loop() {
-		for range 1000 {
-			e.Name = blocklist.Name(fmt.Sprintf("\x08%08d", i)) + name(b, "pornography.example")
-			e.Client.Addr = netip.AddrFrom4([4]byte{10, 20, 0, byte(i % 100)})
-			r.Record(e)
-			i++
-		}
-		if err := r.Tick(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "rows/s")
-}
-
-// BenchmarkDurable is the time from Record to a row on disk, the gathering of 20 ms included.
-func BenchmarkDurable(b *testing.B) {
-	r, p := open(b), school(b, nil)
-	stored := reader(b, r.path)
-	e := ask(b, p, pupil, "www.pornography.example", tenPast)
-	i, slowest := 0, time.Duration(0)
-	for b.Loop() {
-		e.Name = blocklist.Name(fmt.Sprintf("\x08%08d", i)) + name(b, "pornography.example")
-		before, began := r.Head(), time.Now()
-		r.Record(e)
-		for r.Head() == before {
-			time.Sleep(100 * time.Microsecond)
-		}
-		slowest = max(slowest, time.Since(began))
-		i++
-	}
-	b.ReportMetric(float64(slowest.Milliseconds()), "slowest-ms")
-	if _, err := stored.Verify(b.Context()); err != nil {
-		b.Fatal(err)
-	}
 }
 
 func expectMetricValue(t *testing.T, r *record, severity string, want float64) {

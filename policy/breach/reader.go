@@ -52,6 +52,18 @@ func OpenReader(path string) (*Reader, error) {
 // Close closes the record.
 func (r *Reader) Close() error { return r.db.Close() }
 
+const breachQuery = `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_type, b.transport, b.category, b.categories,
+	b.severity, b.action, b.list, b.via, b.client_ip, b.client_mac, b.client_name, b.client_user, b.query_name, b.entry,
+	b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
+		+ coalesce((SELECT count FROM gathering WHERE breach = b.seq), 0),
+	max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0),
+		coalesce((SELECT last FROM gathering WHERE breach = b.seq), 0)),
+	(SELECT id FROM incident WHERE seq = b.incident)
+	FROM breach b WHERE b.seq >= ? AND b.seq <= ?`
+
+const incidentQuery = `SELECT seq, id, severity, category, group_name, client_ip, client_mac, client_name, client_user, count, first, last,
+	confidential FROM incident WHERE seq >= ? AND seq <= ?`
+
 // Breaches calls yield for each breach that the filter selects, oldest first, its repeats folded in. An
 // error of yield ends it and is returned.
 func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) error) error {
@@ -66,14 +78,7 @@ func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) erro
 	}
 	where.add(!f.From.IsZero(), "b.time >= ?", f.From.UnixMilli())
 	where.add(!f.To.IsZero(), "b.time < ?", f.To.UnixMilli())
-	query := `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_type, b.transport, b.category, b.categories,
-		b.severity, b.action, b.list, b.via, b.client_ip, b.client_mac, b.client_name, b.client_user, b.query_name, b.entry,
-		b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
-			+ coalesce((SELECT count FROM gathering WHERE breach = b.seq), 0),
-		max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0),
-			coalesce((SELECT last FROM gathering WHERE breach = b.seq), 0)),
-		(SELECT id FROM incident WHERE seq = b.incident)
-		FROM breach b WHERE b.seq >= ? AND b.seq <= ?` + where.text() + " ORDER BY b.seq LIMIT ?"
+	query := where.complete(breachQuery, "b.seq")
 	for first <= last {
 		rows, err := r.db.QueryContext(ctx, query, where.args(first, last, page)...)
 		if err != nil {
@@ -109,8 +114,7 @@ func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) e
 	if err != nil {
 		return err
 	}
-	query := `SELECT seq, id, severity, category, group_name, client_ip, client_mac, client_name, client_user, count, first, last,
-		confidential FROM incident WHERE seq >= ? AND seq <= ?` + where.text() + " ORDER BY seq LIMIT ?"
+	query := where.complete(incidentQuery, "seq")
 	for first <= last {
 		rows, err := r.db.QueryContext(ctx, query, where.args(first, last, page)...)
 		if err != nil {
@@ -249,13 +253,9 @@ func (c *conditions) add(wanted bool, text string, value any) {
 	}
 }
 
-// text returns the conditions, to follow others.
-func (c *conditions) text() string {
-	var b strings.Builder
-	for _, t := range c.texts {
-		b.WriteString(" AND " + t)
-	}
-	return b.String()
+// complete returns a query that ends in conditions with these behind them, ordered, and limited.
+func (c *conditions) complete(query, order string) string {
+	return strings.Join(append([]string{query}, c.texts...), " AND ") + " ORDER BY " + order + " LIMIT ?"
 }
 
 // args returns the values with those of the first two placeholders and of the last.

@@ -141,7 +141,7 @@ func newerError(have, know int) error {
 
 // exec runs a statement on the writer's connection, prepared once.
 func (s *store) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	stmt, err := s.prepare(ctx, query)
+	stmt, err := s.prepare(ctx, query) //nolint:sqlclosecheck // close closes it
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s *store) exec(ctx context.Context, query string, args ...any) (sql.Result
 // QueryContext runs a query on the writer's connection, prepared once. Its rows must be closed before
 // the same query is run again.
 func (s *store) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	stmt, err := s.prepare(ctx, query)
+	stmt, err := s.prepare(ctx, query) //nolint:sqlclosecheck // close closes it
 	if err != nil {
 		return nil, err
 	}

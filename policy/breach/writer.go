@@ -67,7 +67,7 @@ type turn struct {
 	settings
 	now      int64
 	touched  []*incident // whose row is to be updated
-	answers  []error // to the requests
+	answers  []error     // to the requests
 	enqueued bool
 }
 

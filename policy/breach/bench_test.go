@@ -1,0 +1,93 @@
+package breach
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"schoolgate/blocklist"
+	"schoolgate/policy"
+)
+
+func BenchmarkRecord(b *testing.B) {
+	p := school(b, nil)
+	b.Run("a repeat", func(b *testing.B) {
+		l := &Log{queue: newQueue()}
+		e := ask(b, p, pupil, "www.pornography.example", tenPast)
+		b.ReportAllocs()
+		for b.Loop() {
+			l.Record(e)
+		}
+	})
+	b.Run("a repeat among 10,000", func(b *testing.B) {
+		l := &Log{queue: newQueue()}
+		var events []policy.Event
+		e := ask(b, p, pupil, "www.pornography.example", tenPast)
+		for i := range 10_000 {
+			e.Client.Addr = netip.AddrFrom4([4]byte{10, 20, byte(i >> 8), byte(i)})
+			events = append(events, e)
+		}
+		i := 0
+		b.ReportAllocs()
+		for b.Loop() {
+			l.Record(events[i%len(events)])
+			i++
+		}
+	})
+	b.Run("a new one", func(b *testing.B) {
+		l := &Log{queue: newQueue()}
+		e := ask(b, p, pupil, "www.pornography.example", tenPast)
+		i := 0
+		b.ReportAllocs()
+		for b.Loop() {
+			e.Client.Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+			if l.Record(e); i%50_000 == 0 {
+				l.queue.take()
+				l.queue.release()
+			}
+			i++
+		}
+	})
+}
+
+// BenchmarkStore is a transaction of 1,000 different breaches of 100 clients, and reports rows a second.
+func BenchmarkStore(b *testing.B) {
+	r, p := open(b), school(b, nil)
+	e := ask(b, p, pupil, "www.pornography.example", tenPast)
+	i := 0
+	for b.Loop() {
+		for range 1000 {
+			e.Name = blocklist.Name(fmt.Sprintf("\x08%08d", i)) + name(b, "pornography.example")
+			e.Client.Addr = netip.AddrFrom4([4]byte{10, 20, 0, byte(i % 100)})
+			r.Record(e)
+			i++
+		}
+		if err := r.Tick(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkDurable is the time from Record to a row on disk, the gathering of 20 ms included.
+func BenchmarkDurable(b *testing.B) {
+	r, p := open(b), school(b, nil)
+	stored := reader(b, r.path)
+	e := ask(b, p, pupil, "www.pornography.example", tenPast)
+	i, slowest := 0, time.Duration(0)
+	for b.Loop() {
+		e.Name = blocklist.Name(fmt.Sprintf("\x08%08d", i)) + name(b, "pornography.example")
+		before, began := r.Head(), time.Now()
+		r.Record(e)
+		for r.Head() == before {
+			time.Sleep(100 * time.Microsecond)
+		}
+		slowest = max(slowest, time.Since(began))
+		i++
+	}
+	b.ReportMetric(float64(slowest.Milliseconds()), "slowest-ms")
+	if _, err := stored.Verify(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,306 @@
+package breach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// gather is how long the writer waits after the first event for more, so that a page's twenty
+	// names cost one sync of the disk.
+	gather = 20 * time.Millisecond
+	// minPause and maxPause bound the wait before a failed database is tried again.
+	minPause = 250 * time.Millisecond
+	maxPause = 30 * time.Second
+	// maxWait bounds the same at a stop.
+	maxWait = 500 * time.Millisecond
+	// lookAgain is how often the clock is compared with what is due while something is: a timer alone
+	// would not see a clock that was set.
+	lookAgain = time.Second
+)
+
+// Run writes, until ctx ends; then it stores all that Record has taken by then, repeats too, and
+// closes the database. Its error is that something could not be stored at the end. Stop the resolver
+// and the dispatcher before.
+func (l *Log) Run(ctx context.Context) error {
+	defer close(l.done)
+	var verification sync.WaitGroup
+	defer verification.Wait()
+	verifying := false
+	work := context.WithoutCancel(ctx) // a transaction once begun is not broken off
+	for ctx.Err() == nil {
+		if l.writer != nil && !verifying {
+			verifying = true
+			verification.Go(func() { l.verify(ctx) })
+		}
+		l.turn(work, l.await(ctx))
+	}
+	return l.drain(work)
+}
+
+// await returns when there is something to do, with the requests that have come.
+func (l *Log) await(ctx context.Context) (requests []request) {
+	var wake <-chan struct{} // nil, and so never, while the database can't be used
+	var timer *time.Timer
+	if l.writer == nil {
+		timer = time.NewTimer(time.Until(l.retryAt))
+	} else {
+		timer, wake = time.NewTimer(l.writer.idle(l.now())), l.queue.wake
+	}
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-timer.C:
+	case r := <-l.requests:
+		requests = append(requests, r)
+	case <-wake:
+		more := time.NewTimer(gather)
+		defer more.Stop()
+		select {
+		case <-ctx.Done():
+		case <-more.C:
+		case r := <-l.requests: // somebody waits for this transaction
+			requests = append(requests, r)
+		}
+	}
+	for {
+		select {
+		case r := <-l.requests:
+			requests = append(requests, r)
+		default:
+			return requests
+		}
+	}
+}
+
+// turn stores what waits and does what is asked and due, in one transaction.
+func (l *Log) turn(ctx context.Context, requests []request) {
+	var answers []error
+	var err error
+	if l.pause > 0 && time.Now().Before(l.retryAt) {
+		err = l.problem()
+	} else if answers, err = l.attempt(ctx, requests); err != nil {
+		l.fail(err)
+	} else {
+		l.recovered()
+	}
+	for i, r := range requests {
+		if err != nil {
+			r.done <- err
+		} else {
+			r.done <- answers[i]
+		}
+	}
+}
+
+// attempt does what turn says, or nothing, with an error.
+func (l *Log) attempt(ctx context.Context, requests []request) (answers []error, err error) {
+	defer func() {
+		// A fault here must not stop the resolver, which runs in the same process.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			l.logger.Error("breach record: panic", "panic", p)
+		}
+	}()
+	if l.writer == nil {
+		if err := l.connect(ctx); err != nil {
+			return nil, err
+		}
+	}
+	again := l.waiting != nil
+	if !again {
+		l.waiting = l.queue.take()
+	}
+	l.mu.Lock()
+	settings := settings{site: l.site, quiet: l.quiet}
+	l.mu.Unlock()
+	l.unsure = l.writer.number + 1
+	t, err := l.writer.commit(ctx, l.now(), settings, l.waiting, requests)
+	if err != nil {
+		return nil, err
+	}
+	l.unsure, l.waiting = 0, nil
+	l.queue.release()
+	if again {
+		l.queue.nudge() // what came in the meantime is still in the queue
+	}
+	l.show()
+	if t.enqueued {
+		l.ring()
+	}
+	return t.answers, nil
+}
+
+// connect opens the database and reads back what the writer has to know.
+func (l *Log) connect(ctx context.Context) error {
+	s, err := l.open(ctx)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", l.path, err)
+	}
+	w, err := load(ctx, s, l.router, l.now(), l.quietTime())
+	if err != nil {
+		return errors.Join(fmt.Errorf("read %s: %w", l.path, err), s.close())
+	}
+	if l.unsure != 0 && w.number == l.unsure {
+		// COMMIT returned an error, but what it wrote was complete on disk.
+		l.waiting = nil
+		l.queue.release()
+		l.queue.nudge()
+	}
+	l.writer, l.unsure = w, 0
+	l.mu.Lock()
+	l.reader = s.read
+	l.mu.Unlock()
+	l.show()
+	return nil
+}
+
+// show publishes what the writer knows now.
+func (l *Log) show() {
+	for _, s := range severities {
+		l.metrics.open[s].Set(float64(l.writer.bySeverity[s]))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.head = l.writer.link.head()
+}
+
+func (l *Log) quietTime() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.quiet
+}
+
+// fail closes the database after an error, to be opened again after a pause.
+func (l *Log) fail(err error) {
+	l.metrics.writeFailures.Inc()
+	if l.writer != nil {
+		l.mu.Lock()
+		l.reader = nil
+		l.mu.Unlock()
+		if closeErr := l.writer.store.close(); closeErr != nil {
+			l.logger.Debug("close breach record", "error", closeErr)
+		}
+		l.writer = nil
+	}
+	first := l.problem() == nil
+	l.mu.Lock()
+	l.broken = err
+	l.mu.Unlock()
+	l.pause = min(max(2*l.pause, minPause), maxPause)
+	l.retryAt = time.Now().Add(l.pause)
+	if first {
+		l.logger.Error("breach record can't be written; breaches wait in memory", "error", err, "advice", advice(err))
+	}
+	if l.pause >= time.Second { // not a passing fault
+		l.system("The breach record can't be written. DNS goes on; breaches wait in memory and no alert about them leaves. See /healthz for the cause.")
+	}
+	l.sayLosses()
+}
+
+// recovered takes note that a transaction went well.
+func (l *Log) recovered() {
+	l.pause = 0
+	if l.problem() != nil {
+		l.mu.Lock()
+		l.broken = nil
+		l.mu.Unlock()
+		l.logger.Info("breach record is written again")
+	}
+	l.sayLosses()
+}
+
+// problem returns why the database can't be used, nil when it can.
+func (l *Log) problem() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+func (l *Log) sayLosses() {
+	if lost := l.queue.losses(); lost > l.saidLost {
+		l.logger.Error("breaches were lost: the queue is full", "lost", lost-l.saidLost)
+		l.system("Breaches were lost, because they could not be stored and the queue in memory was full. See /healthz and schoolgate_records_dropped_total.")
+		l.saidLost = lost
+	}
+}
+
+// drain stores what is left, and closes.
+func (l *Log) drain(ctx context.Context) error {
+	l.queue.close()
+	var err error
+	// What a failed attempt left is stored before what came after it. A fault may pass: three attempts.
+	for attempts := 0; attempts < 3; {
+		time.Sleep(min(time.Until(l.retryAt), maxWait))
+		l.retryAt = time.Time{}
+		last := request{do: func(context.Context, *turn) error { return nil }, flush: true, done: make(chan error, 1)}
+		requests := []request{last}
+		for more := true; more; {
+			select {
+			case r := <-l.requests:
+				requests = append(requests, r)
+			default:
+				more = false
+			}
+		}
+		l.turn(ctx, requests)
+		if err = <-last.done; err != nil {
+			attempts++
+		} else if l.queue.waiting() == 0 {
+			break
+		}
+	}
+	if n := int64(l.queue.waiting()); n > 0 {
+		l.queue.lose(n)
+		l.metrics.dropped.Add(float64(n))
+		err = fmt.Errorf("close record: %d breaches are lost: %w", n, err)
+	}
+	l.sayLosses()
+	if l.writer != nil {
+		l.mu.Lock()
+		l.reader = nil
+		l.mu.Unlock()
+		err = errors.Join(err, l.writer.store.close())
+		l.writer = nil
+	}
+	return err
+}
+
+// verify checks the chain once, off the data path.
+func (l *Log) verify(ctx context.Context) {
+	for {
+		reader, err := l.reading()
+		if err == nil {
+			_, err = (&Reader{db: reader, gentle: true}).Verify(ctx)
+			if now, _ := l.reading(); err == nil || now == reader && ctx.Err() == nil {
+				l.verified(err)
+				return
+			}
+		}
+		select { // the database failed in between, and comes back
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// verified takes note of what a verification found.
+func (l *Log) verified(err error) {
+	if err == nil {
+		return
+	}
+	text := fmt.Sprintf("the chain could not be verified: %v", err)
+	if errors.As(err, new(*BrokenError)) {
+		text = fmt.Sprintf("%v: keep a copy of %s, and find out who changed it", err, l.path)
+		l.system("The chain of the breach record is broken: what was recorded has been changed or is damaged. See /healthz.")
+	}
+	l.logger.Error("breach record: verification", "error", err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.chain = text
+}
