@@ -64,6 +64,9 @@ func (r *route) fields() []field {
 		{key: "severity", kind: many(&r.severity, enum("critical", "high", "medium", "low")), doc: "Of the incidents; every one where it is not written"},
 		{key: "about", kind: one(&r.about, enum("system")), doc: "`system`: what IT must know, such as a stale list, a dead upstream, a failing receiver"},
 		{key: "to", kind: many(&r.to, reference("receiver")), need: true, doc: "The receivers"},
-		{key: "digest", kind: one(&r.digest, digest()), later: true, doc: "Gathered and sent at this time, `mon-fri 15:45`, not at once"},
+		{
+			key: "digest", kind: one(&r.digest, digest()),
+			doc: "Gathered and sent at this time, `mon-fri 15:45`, not at once. Comes in a later version, until which the route sends nothing: refused for critical and high",
+		},
 	}
 }

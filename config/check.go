@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"schoolgate/blocklist"
 	"schoolgate/resolver"
 )
 
@@ -16,10 +17,11 @@ import (
 type checker struct {
 	*report
 	*file
-	machine machine
-	dir     string // where relative paths begin
-	cfg     Config
-	byName  map[string]*group
+	machine   machine
+	dir       string // where relative paths begin
+	cfg       Config
+	byName    map[string]*group
+	helplines map[blocklist.Name]bool // nil before they are asked for
 }
 
 // check goes on after a problem, so that one run finds all. A value that could not be read is zero

@@ -33,61 +33,68 @@ func (c *checker) alerting() {
 		}
 		c.tells(w, r, told)
 	}
+	routes := place{a.line, a.column, "alerts.routes"}
+	if c.misspelt(a.place) || len(a.routes) == 0 && c.failed(routes) {
+		return // the routes may be what has been reported
+	}
 	if len(a.receivers) == 0 && len(a.routes) == 0 {
-		c.warn(place{a.line, a.column, "alerts"}, "write a receiver and a route", "no one is alerted of a breach")
+		routes.path = "alerts"
+		c.warn(routes, "write a receiver and a route", "no one is alerted of a breach")
 		return
 	}
-	c.everyoneTold(told)
+	c.everyoneTold(routes, told)
 }
 
 // tells notes what a route tells somebody of. One that is for what is grave and reaches no one is
-// refused.
+// refused, and counts from then on: what is reported once need not be reported again.
 func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
+	const noDigest, atOnce = "digests come in a later version; until then ", "leave digest out to be alerted at once"
 	covers := r.Severities
 	switch {
+	case c.failed(w.place):
+		covers = []string{"critical", "high", "system"} // whatever was meant
 	case r.About != "":
 		covers = []string{r.About}
 	case len(covers) == 0:
 		covers = []string{"critical", "high"}
 	}
-	// A digest is not sent at once, and by this version not at all.
-	if len(r.To) > 0 && r.Digest == "" {
-		for _, s := range covers {
-			told[s] = true
-		}
-		return
-	}
-	if c.failed(w.place) || !w.to.written() {
-		return
-	}
-	switch grave := slices.Contains(covers, "critical") || slices.Contains(covers, "high"); {
+	grave := slices.Contains(covers, "critical") || slices.Contains(covers, "high")
+	switch {
+	case c.failed(w.place):
 	case len(w.to.all) == 0:
 		c.fail(w.to.place, "", "the route names no receiver")
-	case grave && len(r.To) == 0:
+	case len(r.To) == 0 && !grave:
+		return
+	case len(r.To) == 0:
 		c.fail(w.to.place, "send it to a webhook too; the other types come in a later version", "nothing of severity %s reaches a receiver", strings.Join(covers, ", "))
+	case r.Digest == "":
+	case r.About != "":
+		c.warn(w.digest.place, "leave digest out", "what is about system is sent at once")
+	case grave:
+		c.fail(w.digest.place, atOnce, noDigest+"nothing of severity %s reaches a receiver by this route", strings.Join(covers, ", "))
+	default:
+		c.warn(w.digest.place, atOnce, noDigest+"this route sends nothing")
+	}
+	for _, s := range covers {
+		told[s] = true
 	}
 }
 
 // everyoneTold makes sure that whatever is grave reaches somebody. What the file itself grades so
 // is an error; that iwf and ctiru are critical by themselves, a warning.
-func (c *checker) everyoneTold(told map[string]bool) {
-	a := &c.alerts
-	if c.failed(place{path: "alerts"}) {
-		return // the route may be the one that has been reported
-	}
-	p := place{a.line, a.column, "alerts.routes"}
+func (c *checker) everyoneTold(routes place, told map[string]bool) {
 	for _, s := range []policy.Severity{policy.SeverityCritical, policy.SeverityHigh} {
 		const hint = "add a route that sends to a webhook at once"
 		switch {
 		case told[s.String()]:
 		case c.grades(s):
-			c.fail(p, hint, "no receiver is told of breaches of severity %s", s)
+			c.fail(routes, hint, "no receiver is told of breaches of severity %s", s)
 		case s == policy.SeverityCritical:
-			c.warn(p, hint, "no receiver is told of breaches in iwf and ctiru")
+			c.warn(routes, hint, "no receiver is told of breaches in iwf and ctiru")
 		}
 	}
 	if !told["system"] {
-		c.warn(p, "add {about: system, to: [...]}", "no one is told of a stale list or a dead upstream")
+		c.warn(routes, "add {about: system, to: [...]}", "no one is told of a stale list or a dead upstream")
 	}
 }
 
@@ -101,20 +108,20 @@ func (c *checker) grades(s policy.Severity) bool {
 	return slices.ContainsFunc(c.cfg.Policy.Rules, func(r policy.Rule) bool { return !r.Allow && r.Severity == s })
 }
 
-// receiver fills an endpoint. Those of later versions are checked and left out.
+// receiver fills an endpoint. Those of later versions are checked and left out. One whose type could
+// not be read is taken for a webhook, but for what it lacks.
 func (c *checker) receiver(w *receiver) {
-	misspelt := c.failed(w.place) // perhaps the key that is missed below
-	secret := c.secret(w, misspelt)
-	if w.kind.v != "webhook" {
-		if w.kind.v != "" {
-			c.notYet(w.kind.place)
-		}
+	if w.secretFile.written() && w.secretEnv.written() {
+		c.fail(w.secretEnv.place, needSecret, "has two secrets")
+	}
+	if w.kind.v != "webhook" && w.kind.v != "" {
+		c.notYet(w.kind.place)
 		return
 	}
-	r := alert.Receiver{Name: w.name.name, Type: w.kind.v, Secret: []byte(secret), Full: w.detail.v == "full"}
+	whole := w.kind.v == "webhook" && !c.misspelt(w.place) // the misspelt key may be what is missed
+	r := alert.Receiver{Name: w.name.name, Type: w.kind.v, Secret: []byte(c.secret(w, whole)), Full: w.detail.v == "full"}
 	switch u := w.url.v; {
-	case misspelt && !w.url.written():
-	case !w.url.written():
+	case !w.url.written() && whole:
 		c.fail(w.place, "write where alerts are posted to", "a webhook needs a url")
 	case u == nil:
 	case u.Scheme != "https" && !loopback(u):
@@ -125,19 +132,13 @@ func (c *checker) receiver(w *receiver) {
 	c.cfg.Alerts.Receivers = append(c.cfg.Alerts.Receivers, r)
 }
 
-// secret reads the signing secret of a webhook.
-func (c *checker) secret(w *receiver, misspelt bool) Secret {
-	const hint = "write secret_file or secret_env"
+const needSecret = "write secret_file or secret_env"
+
+// secret reads the signing secret of a webhook, which must be written where need says so.
+func (c *checker) secret(w *receiver, need bool) Secret {
 	file, env := w.secretFile, w.secretEnv
-	switch {
-	case file.written() && env.written():
-		c.fail(env.place, hint, "has two secrets")
-		return nil
-	case w.kind.v != "webhook", misspelt && !file.written() && !env.written():
-		return nil
-	case !file.written() && !env.written():
-		c.fail(w.place, hint, "a webhook needs a secret")
-		return nil
+	if need && !file.written() && !env.written() {
+		c.fail(w.place, needSecret, "a webhook needs a secret")
 	}
 	at := file.place
 	var text string

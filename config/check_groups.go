@@ -57,6 +57,7 @@ func (c *checker) people() {
 		c.laxDefault(w)
 		c.cfg.Policy.Groups = append(c.cfg.Policy.Groups, g)
 	}
+	c.idleDefault()
 	for i := range c.zones {
 		z := policy.Zone{Groups: c.known(c.zones[i].groups, "group", names)}
 		for _, n := range c.zones[i].names.all {

@@ -106,15 +106,19 @@ func (c *checker) exceptions() {
 		if allow {
 			names = w.allow.all
 		}
+		whom := c.known(w.groups, "group", groups)
 		switch {
-		case allow == w.block.written():
+		case allow && w.block.written():
+			c.fail(w.place, "make two rules of it", "has both allow and block")
+			continue
+		case !allow && !w.block.written():
 			c.fail(w.place, "write allow or block", "a rule allows or blocks")
 			continue
 		case len(names) == 0 && !c.failed(w.place):
 			c.fail(w.place, "", "the rule has no name")
 		}
 		r := policy.Rule{
-			Allow: allow, Groups: c.known(w.groups, "group", groups), Reason: w.reason.v, By: w.by.v,
+			Allow: allow, Groups: whom, Reason: w.reason.v, By: w.by.v,
 			Added: w.added.v.start(c.cfg.Timezone), Expires: w.expires.v.end(c.cfg.Timezone),
 			Severity: w.severity.v, Line: w.line,
 		}
@@ -131,9 +135,7 @@ func (c *checker) exceptions() {
 		}
 		for _, n := range names {
 			r.Names = append(r.Names, n.v)
-			if allow && publicSuffix(n.v) {
-				c.warn(n.place, "name the site", "every name under %s is allowed", n.v)
-			}
+			c.tooMuch(n, allow)
 			for _, g := range scopes {
 				if over {
 					continue
@@ -148,6 +150,39 @@ func (c *checker) exceptions() {
 		}
 		c.cfg.Policy.Rules = append(c.cfg.Policy.Rules, r)
 	}
+}
+
+// tooMuch warns of a name of a rule that covers more, or does less, than it looks.
+func (c *checker) tooMuch(n value[blocklist.Name], allow bool) {
+	switch {
+	case allow && publicSuffix(n.v):
+		c.warn(n.place, "name the site", "every name under %s is allowed", n.v)
+	case allow:
+	case publicSuffix(n.v):
+		c.warn(n.place, "name the site", "every name under %s is blocked", n.v)
+	case c.helpline(n.v):
+		c.warn(n.place, "remove it", "%s is a help line, and those are never blocked: this has no effect", n.v)
+	}
+}
+
+// helpline reports whether a name is a help line, or below one: no rule blocks that.
+func (c *checker) helpline(n blocklist.Name) bool {
+	if c.helplines == nil {
+		c.helplines = map[blocklist.Name]bool{}
+		list, err := blocklist.Builtin("helplines")
+		if err != nil {
+			panic(err) // it is part of the program
+		}
+		for n := range list.Names() {
+			c.helplines[n] = true
+		}
+	}
+	for ; n != ""; n = n.Parent() {
+		if c.helplines[n] {
+			return true
+		}
+	}
+	return false
 }
 
 func contradiction(n blocklist.Name, group string, allow bool, line, other int) string {
@@ -184,6 +219,23 @@ func (c *checker) ancestry(g *group) []*group {
 
 func (c *checker) hasOnly(g *group) bool {
 	return slices.ContainsFunc(c.ancestry(g), func(a *group) bool { return a.only.written() })
+}
+
+// idleDefault warns of a default group that leaves unknown devices unfiltered.
+func (c *checker) idleDefault() {
+	def := c.byName[c.defaultGroup.v]
+	if def == nil || c.hasOnly(def) {
+		return
+	}
+	blocked := c.blocked(def)
+	for _, p := range c.cfg.Policy.Categories {
+		if p.Locked {
+			delete(blocked, p.Name)
+		}
+	}
+	if len(blocked) == 0 {
+		c.warn(c.defaultGroup.place, "let it block categories, or make the strictest group the default", "default_group %s blocks nothing but locked categories: unknown devices are not filtered", def.name.name)
+	}
 }
 
 // laxDefault warns of what an unknown client gets and a known one doesn't.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"flag"
@@ -54,6 +55,20 @@ func loadAt(t testing.TB, path string) (*Config, error) {
 func loadText(t testing.TB, text string) (*Config, error) {
 	t.Helper()
 	return load(&report{file: "test.yaml"}, []byte(text), t.TempDir(), fakeMachine())
+}
+
+// secrets returns a directory with a secret for each receiver of the starter and the example.
+func secrets(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i, name := range []string{"dsl", "headteacher", "it"} {
+		key := bytes.Repeat([]byte{byte(i)}, 32)
+		text := "whsec_" + base64.StdEncoding.EncodeToString(key) + "\n"
+		if err := os.WriteFile(filepath.Join(dir, name+".secret"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func golden(t *testing.T, path, got string) {

@@ -249,7 +249,7 @@ func readFields(r *report, n *yaml.Node, at place, fields []field) {
 			for i, f := range fields {
 				known[i] = f.key
 			}
-			r.fail(at.key(key, key.Value), nearest(key.Value, known), "unknown key")
+			r.failKey(at, at.key(key, key.Value), key.Value, known)
 			continue
 		}
 		written[key.Value] = true

@@ -231,7 +231,7 @@ func TestExampleLoads(t *testing.T) {
 	if err := compiledSchema(t).Validate(parsed(t, []byte(text))); err != nil {
 		t.Error(err)
 	}
-	cfg, err = load(&report{file: "example.yaml"}, []byte(text), "testdata", fakeMachine())
+	cfg, err = load(&report{file: "example.yaml"}, []byte(text), secrets(t), fakeMachine())
 	if err != nil {
 		t.Fatal(err)
 	}

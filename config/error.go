@@ -64,6 +64,7 @@ type report struct {
 	warnings Errors
 	later    []place
 	broken   map[string]bool // the paths of errors, and all above them
+	unknown  map[string]bool // the paths of mappings with a key that is not known
 }
 
 func (r *report) fail(p place, hint, format string, args ...any) {
@@ -79,6 +80,29 @@ func (r *report) fail(p place, hint, format string, args ...any) {
 // failed reports whether something at or below p has been reported, so that what follows from it is
 // not reported too.
 func (r *report) failed(p place) bool { return r.broken[p.path] }
+
+// misspelt reports whether the mapping at p has a key that is not known: it may be the one that is
+// missed.
+func (r *report) misspelt(p place) bool { return r.unknown[p.path] }
+
+// failKey fails a key of the mapping at p that is none of the known ones.
+func (r *report) failKey(p place, key place, word string, known []string) {
+	if r.unknown == nil {
+		r.unknown = map[string]bool{}
+	}
+	r.unknown[p.path] = true
+	var elsewhere []string
+	for _, k := range known {
+		if k == word+"_file" || k == word+"_env" {
+			elsewhere = append(elsewhere, k)
+		}
+	}
+	if len(elsewhere) > 0 {
+		r.fail(key, "use "+strings.Join(elsewhere, " or "), "a secret is never written here")
+		return
+	}
+	r.fail(key, nearest(word, known), "unknown key")
+}
 
 func (r *report) warn(p place, hint, format string, args ...any) {
 	r.warnings = append(r.warnings, r.problem(p, hint, format, args...))

@@ -106,7 +106,7 @@ func (s *service) stop(t *testing.T) {
 		if err := s.cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
-		_ = <-s.done // that it was killed
+		t.Logf("it was killed: %v", <-s.done)
 	}
 	s.cmd = nil
 }
@@ -192,6 +192,25 @@ func TestServiceTellsSystemd(t *testing.T) {
 	s := start(t, dir, smallConfig, "WATCHDOG_USEC=500000") // READY=1
 
 	t.Run("the watchdog hears of it", func(t *testing.T) { s.await(t, "WATCHDOG=1") })
+
+	t.Run("the documented backup copies the record while it is in use", func(t *testing.T) {
+		question(t, s.status.Listen.DNS[0], "www.games.example")
+		if out, code := run(t, dir, program, "breaches", "export", "--config", s.config); code != 0 || strings.Count(out, "\n") != 1 {
+			t.Fatalf("breaches export: exit %d: %s", code, out)
+		}
+		line := regexp.MustCompile("(?m)^sudo sqlite3 /var/lib/schoolgate/breach.db (.*)$").FindSubmatch(read(t, "docs/install.md"))
+		if line == nil {
+			t.Fatal("docs/install.md has no backup with sqlite3")
+		}
+		copied := filepath.Join(dir, "copy.db")
+		command := strings.ReplaceAll(string(line[1]), "/var/backups/schoolgate-breach.db", copied)
+		if out, code := run(t, dir, "sh", "-c", tool(t, "sqlite3")+" data/breach.db "+command); code != 0 {
+			t.Fatalf("backup: exit %d: %s", code, out)
+		}
+		if out, _ := run(t, dir, "sqlite3", copied, "PRAGMA integrity_check; SELECT count(*) FROM breach"); out != "ok\n1\n" {
+			t.Errorf("the copy: %s", out)
+		}
+	})
 
 	t.Run("a reload has a beginning and an end", func(t *testing.T) {
 		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {

@@ -43,7 +43,7 @@ stage_build() {
 stage_test() { gotest -timeout 10m ./...; }
 
 # The race detector where goroutines meet; the rest is pure code.
-stage_race() { gotest -race -timeout 15m ./resolver/... ./policy/... ./cmd/schoolgate/daemon/...; }
+stage_race() { gotest -race -timeout 15m ./blocklist/... ./resolver/... ./policy/... ./cmd/schoolgate/daemon/...; }
 
 # A short run of every fuzz target: finds what a change broke at once, not what hides deep.
 stage_fuzz() {
@@ -55,9 +55,25 @@ stage_fuzz() {
   [ "$each" -ge 2 ] || each=2
   echo "$n targets, ${each}s each"
   while read -r dir name; do
-    echo "-- $dir $name"
-    gotest -run '^$' -fuzz "^$name\$" -fuzztime "${each}s" -timeout 5m "$dir" || return 1
+    fuzz "$dir" "$name" "$each"
   done <<<"$targets"
+}
+
+fuzz() { # DIR NAME SECONDS
+  local said=$scratch/fuzz status=0
+  go test -run '^$' -fuzz "^$2\$" -fuzztime "$3s" -timeout 5m "$1" >"$said" 2>&1 </dev/null || status=$?
+  # Go 1.26 sometimes takes the end of its own time for a failure (go.dev/issue/75804). A real one has
+  # an input, which is written down.
+  if [ "$status" -ne 0 ] && grep -q '^    context deadline exceeded$' "$said" &&
+    ! grep -qE 'Failing input written|seed corpus|panic:' "$said"; then
+    status=0
+  fi
+  if [ "$status" -ne 0 ]; then
+    cat "$said"
+    echo "FAIL $1 $2" >>"$log"
+    return "$status"
+  fi
+  printf 'ok  \t%s\t%s\t%s\n' "$1" "$2" "$(grep -Eo 'execs: [0-9]+' "$said" | tail -n 1)" | tee -a "$log"
 }
 
 # The real program between a real client and a real upstream, on loopback.
@@ -111,7 +127,7 @@ done
 
 if [ -s "$log" ]; then
   printf '\n=== go test said\n'
-  grep -E '^(ok|FAIL|---? FAIL|panic:|PASS|fuzz: .*new interesting)' "$log" | grep -v '^PASS$' || true
+  grep -E '^(ok|FAIL|--- FAIL|panic:)' "$log" || true
 fi
 if [ "${#failed[@]}" -gt 0 ]; then
   printf '\nFAILED: %s\n' "${failed[*]}"
