@@ -27,6 +27,9 @@ type Spec struct {
 	Addresses    bool   // as Options.Addresses
 	Required     bool   // for the caller to judge by: the Loader treats all alike
 	Confidential bool   // no copy on disk, no text in its Problems
+	// Locked says that nothing lifts what the list blocks: an entry that covers one of the site's own
+	// zones stays.
+	Locked bool
 
 	Line, Column int // where it stands in the configuration
 }
@@ -69,6 +72,7 @@ type loadKey struct {
 	path, url, builtin      string
 	format                  Format
 	addresses, confidential bool
+	locked                  bool
 }
 
 // known is the last good content of a list.
@@ -109,6 +113,7 @@ func (l *Loader) Load(ctx context.Context, specs []Spec, own []Name) []Loaded {
 	defer l.mu.Unlock()
 	l.loads++
 	own = slices.Clone(own)
+	specs = keepSecrets(specs)
 
 	var keys []loadKey
 	position := map[loadKey]int{}
@@ -163,8 +168,22 @@ func (l *Loader) Load(ctx context.Context, specs []Spec, own []Name) []Loaded {
 func keyOf(s Spec) loadKey {
 	return loadKey{
 		path: s.Path, url: s.URL, builtin: s.Builtin,
-		format: s.Format, addresses: s.Addresses, confidential: s.Confidential,
+		format: s.Format, addresses: s.Addresses, confidential: s.Confidential, locked: s.Locked,
 	}
+}
+
+// keepSecrets marks as confidential each list that some category has as a confidential one: what one
+// category must not show, another does not copy or print.
+func keepSecrets(specs []Spec) []Spec {
+	specs = slices.Clone(specs)
+	secret := map[string]bool{}
+	for _, s := range specs {
+		secret[s.Path] = secret[s.Path] || s.Confidential
+	}
+	for i := range specs {
+		specs[i].Confidential = specs[i].Confidential || secret[specs[i].Path] && specs[i].Path != ""
+	}
+	return specs
 }
 
 func (k loadKey) String() string {
@@ -180,6 +199,9 @@ func (k loadKey) String() string {
 // load returns the best content there is for a list, nil where there is none, and why that is not
 // the source's, if it is not.
 func (l *Loader) load(ctx context.Context, k loadKey, own []Name, last *known) (*known, error) {
+	if k.locked {
+		own = nil
+	}
 	if k.confidential {
 		// It may not have been confidential yesterday.
 		if err := l.copies.remove(k); err != nil {

@@ -361,3 +361,41 @@ func TestMissingFilesAreKnownAsMissing(t *testing.T) {
 		t.Errorf("%v", l.Err)
 	}
 }
+
+func TestAZoneOfTheSiteDoesNotTakeAnEntryOutOfALockedList(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list.txt")
+	if err := os.WriteFile(path, []byte("listed.example\nother.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own, err := ParseName("school.listed.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs := []Spec{{ID: "open", Path: path}, {ID: "locked", Path: path, Locked: true}}
+	loaded := NewLoader("", nil).Load(t.Context(), specs, []Name{own})
+	if open, locked := loaded[0].List.Enforceable, loaded[1].List.Enforceable; open != 1 || locked != 2 {
+		t.Errorf("%d entries in the open list, %d in the locked one; want 1 and 2", open, locked)
+	}
+}
+
+func TestAListThatIsConfidentialSomewhereIsSoEverywhere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "list.txt")
+	if err := os.WriteFile(path, []byte("secret.example\nzqx..bad\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	specs := []Spec{{ID: "open", Path: path, Format: FormatDomains}, {ID: "secret", Path: path, Confidential: true, Category: 1}}
+	for _, l := range NewLoader(filepath.Join(dir, "copies"), nil).Load(t.Context(), specs, nil) {
+		if l.Err != nil || !l.Confidential {
+			t.Errorf("%s: confidential %v, error %v", l.ID, l.Confidential, l.Err)
+		}
+		for _, p := range l.List.Problems {
+			if p.Text != "" {
+				t.Errorf("%s: the text of line %d is kept", l.ID, p.Line)
+			}
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "copies")); err == nil && len(entries) > 0 {
+		t.Errorf("%d copies on disk", len(entries))
+	}
+}

@@ -35,6 +35,19 @@ var (
 	errStar       = errors.New(reasonStar)
 )
 
+// textError is what is wrong with a name: a reason, and with a part of the text in words.
+type textError struct{ reason, detail string }
+
+func (e textError) Error() string { return e.detail }
+
+// reasonOf says what is wrong with a name and none of the name, which may be confidential.
+func reasonOf(err error) string {
+	if e, ok := errors.AsType[textError](err); ok {
+		return e.reason
+	}
+	return err.Error()
+}
+
 // ParseName returns the key of a name in text: letters, digits, '-' and '_', labels set apart by
 // dots, with or without the final one; "." is the root. Any other byte is written as \DDD or \X
 // (RFC 1035 §5.1). Characters outside ASCII are mapped as a browser maps them for a look-up
@@ -85,7 +98,7 @@ func appendName(dst []byte, text string) ([]byte, error) {
 			}
 			i += size - 1
 		default:
-			return dst, fmt.Errorf(`character %q, which a name holds only as \%03d`, c, c)
+			return dst, textError{"a character that a name does not hold", fmt.Sprintf(`character %q, which a name holds only as \%03d`, c, c)}
 		}
 		if key[label] == maxLabel {
 			return dst, errLabelLong
@@ -140,7 +153,7 @@ func toASCII(text string) (string, error) {
 	}
 	mapped, err := lookup.ToASCII(text)
 	if err != nil {
-		return "", fmt.Errorf("no internationalised name: %w", err)
+		return "", textError{"no internationalised name", fmt.Sprintf("no internationalised name: %q", err)}
 	}
 	return mapped, nil
 }

@@ -49,7 +49,7 @@ func (p *parser) name(text string) {
 	case strings.IndexByte(text, '*') >= 0:
 		p.problem(reasonStar)
 	default:
-		p.problem(err.Error())
+		p.problem(reasonOf(err))
 	}
 }
 
@@ -105,7 +105,17 @@ func (p *parser) accept(start int) {
 func publicSuffix(key []byte) (suffix, icann bool) {
 	text := Name(key).String()
 	s, icann := publicsuffix.PublicSuffix(text)
-	return s == text && strings.IndexByte(s, '.') >= 0, icann
+	if s == text && strings.IndexByte(s, '.') >= 0 {
+		return true, icann
+	}
+	// A rule *.sch.uk makes suffixes of all that is just below sch.uk, and sch.uk itself of none. In the
+	// ICANN part such rules stand below one label or two.
+	if strings.Count(text, ".") > 1 {
+		return false, false
+	}
+	below := "x." + text
+	s, icann = publicsuffix.PublicSuffix(below)
+	return icann && s == below, true
 }
 
 func isNumber(label []byte) bool {

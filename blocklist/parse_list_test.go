@@ -88,7 +88,7 @@ func TestParseTakesFilesAsTheyCome(t *testing.T) {
 		}
 		want := read{
 			Format: FormatDomains, Counts: [4]int{1, 0, 0, 1}, Entries: []string{"example.org"},
-			Problems: []string{`2: character '/', which a name holds only as \047`},
+			Problems: []string{`2: a character that a name does not hold`},
 		}
 		if diff := cmp.Diff(want, written(l)); diff != "" {
 			t.Error(diff)

@@ -117,7 +117,7 @@ func (p *parser) readRecord(tokens []string) {
 		owner, wild, err := z.resolve(tokens[0])
 		if err != nil {
 			z.hasLast = false
-			p.zoneProblem(err.Error())
+			p.zoneProblem(reasonOf(err))
 			return
 		}
 		z.owner, z.wild, z.hasLast = owner, wild, true
@@ -147,7 +147,7 @@ func (p *parser) readDirective(tokens []string) {
 		}
 		origin, _, err := z.resolve(tokens[1])
 		if err != nil {
-			p.zoneProblem(err.Error())
+			p.zoneProblem(reasonOf(err))
 			return
 		}
 		z.origin, z.originSet = origin, true

@@ -80,7 +80,7 @@ func TestParseHosts(t *testing.T) {
 			Format: FormatHosts, Counts: [4]int{2, 1, 0, 7}, Entries: []string{"a.example.org", "b_c.example.org"},
 			Problems: []string{
 				"2: no name after the address", "3: no address before the names", "4: answers with an address instead of blocking",
-				`5: character ':', which a name holds only as \058`, "5: empty label",
+				`5: a character that a name does not hold`, "5: empty label",
 				"6: covers a whole top-level domain", "6: ends in a number: neither a name nor an address",
 			},
 		},
@@ -148,7 +148,7 @@ func TestParseDomains(t *testing.T) {
 			Format: FormatDomains, Counts: [4]int{2, 0, 0, 5}, Entries: []string{"example.org", "example.net"},
 			Problems: []string{
 				"2: more than one word", "3: label longer than 63 bytes", "4: name longer than 255 bytes",
-				`5: character '\x01', which a name holds only as \001`, "6: neither ASCII nor UTF-8",
+				`5: a character that a name does not hold`, "6: neither ASCII nor UTF-8",
 			},
 		},
 	}})
@@ -272,4 +272,32 @@ func TestParseUnbound(t *testing.T) {
 			},
 		},
 	}})
+}
+
+func TestNoReasonHoldsAnythingOfTheList(t *testing.T) {
+	text := "ok.example\nhttps://\u0301zqxleak.example/\nzqx\u202eleak.example\na%zqx.example\nzqx..example\n\xff\xfezqx.example\n||zqx^$foo\n"
+	for _, format := range Formats() {
+		list, err := Parse(strings.NewReader(text), Options{Format: format})
+		if err != nil {
+			if strings.Contains(err.Error(), "zqx") {
+				t.Errorf("%s: error %v", format, err)
+			}
+			continue
+		}
+		for _, p := range append(list.Problems, list.Warnings...) {
+			if strings.Contains(p.Reason, "zqx") || strings.ContainsAny(p.Reason, "\u0301\u202e%") {
+				t.Errorf("%s: line %d: %q", format, p.Line, p.Reason)
+			}
+		}
+	}
+}
+
+func TestAPublicSuffixByAWildcardRuleIsSkipped(t *testing.T) {
+	list, err := Parse(strings.NewReader("sch.uk\nkawasaki.jp\nhants.sch.uk\nwinchelsea.hants.sch.uk\n"), Options{Format: FormatDomains})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list.Enforceable != 1 || list.Skipped != 3 {
+		t.Errorf("%d entries, %d skipped; want 1, the school's own name, and 3: %v", list.Enforceable, list.Skipped, list.Problems)
+	}
 }

@@ -79,7 +79,7 @@ func (c *checker) keepFixed(w *category) {
 // match of a self-test name is never taken for one of the real list.
 func (c *checker) add(w *category, p policy.Category) {
 	base := blocklist.Spec{
-		Category: blocklist.Category(len(c.cfg.Policy.Categories)), Confidential: p.Confidential,
+		Category: blocklist.Category(len(c.cfg.Policy.Categories)), Confidential: p.Confidential, Locked: p.Locked,
 		Line: max(w.line, 1), Column: max(w.column, 1),
 	}
 	c.cfg.Policy.Categories = append(c.cfg.Policy.Categories, p)

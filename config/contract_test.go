@@ -161,9 +161,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 			Zones:   []policy.Zone{{Names: domainNames(t, "school.internal", "10.in-addr.arpa")}},
 		},
 		Lists: []blocklist.Spec{
-			{ID: "builtin:ctiru", Category: 0, Builtin: "ctiru", Confidential: true},
-			{ID: "builtin:iwf", Category: 1, Builtin: "iwf", Confidential: true},
-			{ID: "lists/iwf.txt", Category: 1, Path: filepath.Join(dir, "lists", "iwf.txt"), Format: "urls", Required: true, Confidential: true},
+			{ID: "builtin:ctiru", Category: 0, Builtin: "ctiru", Confidential: true, Locked: true},
+			{ID: "builtin:iwf", Category: 1, Builtin: "iwf", Confidential: true, Locked: true},
+			{ID: "lists/iwf.txt", Category: 1, Path: filepath.Join(dir, "lists", "iwf.txt"), Format: "urls", Required: true, Confidential: true, Locked: true},
 			{ID: "../shared/lists/sinfonietta/pornography-hosts", Category: 2, Path: filepath.Join(lists, "sinfonietta", "pornography-hosts"), Required: true},
 			{ID: "builtin:pornography", Category: 2, Builtin: "pornography"},
 			{ID: "../shared/lists/ut1/agressif/domains", Category: 3, Path: filepath.Join(lists, "ut1", "agressif", "domains"), Required: true},

@@ -25,7 +25,7 @@ func (p *Policy) Attribution(e Event) Attribution {
 	if v.Action == Monitor {
 		a.Action = "monitor"
 	}
-	a.Confidential = v.Categories&p.confidential != 0
+	a.Confidential = p.isConfidential(e)
 	for mask := uint64(v.Categories); mask != 0; mask &= mask - 1 {
 		a.Categories = append(a.Categories, p.spec.Categories[bits.TrailingZeros64(mask)].Name)
 	}
@@ -38,7 +38,7 @@ func (p *Policy) Attribution(e Event) Attribution {
 		name = e.Target
 	}
 	switch {
-	case v.Category == CategoryRule:
+	case v.Rule >= 0:
 		a.List = "rules"
 		if i := slices.IndexFunc(p.spec.Rules[v.Rule].Names, func(n blocklist.Name) bool { return n.Covers(name) }); i >= 0 {
 			a.Entry = p.spec.Rules[v.Rule].Names[i].String()
@@ -55,6 +55,22 @@ func (p *Policy) Attribution(e Event) Attribution {
 		a.Entry = ""
 	}
 	return a
+}
+
+// isConfidential reports whether any confidential list holds what was asked for or what matched,
+// whatever decided: a name on such a list is written down nowhere.
+func (p *Policy) isConfidential(e Event) bool {
+	if p.confidential == 0 {
+		return false
+	}
+	hit := e.Verdict.Categories | p.set.Match([]byte(e.Name))
+	if e.Target != "" {
+		hit |= p.set.Match([]byte(e.Target))
+	}
+	if e.Address.IsValid() {
+		hit |= p.set.MatchAddr(e.Address)
+	}
+	return hit&p.confidential != 0
 }
 
 // categoryName returns a verdict's category as the record and as people know it.

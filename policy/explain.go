@@ -132,14 +132,7 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 			word = "allowed"
 		}
 		ex.Rule = ExplainRule{List: "rules", Entry: a.Entry, Via: ViaRule.String(), Line: r.Line, Reason: r.Reason, By: r.By}
-		if ex.Rule.Entry == "" {
-			for _, n := range r.Names {
-				if n.Covers(name) {
-					ex.Rule.Entry = n.String()
-				}
-			}
-		}
-		ex.say(stepRules, "rules: %s by the rule for %s in line %d: %s", word, ex.Rule.Entry, r.Line, r.Reason)
+		ex.say(stepRules, "rules: %s by the rule in line %d: %s", word, r.Line, r.Reason)
 		if !r.Allow {
 			return
 		}

@@ -340,6 +340,27 @@ func TestAttributionNamesListAndEntry(t *testing.T) {
 	}
 }
 
+func TestANameOnAConfidentialListIsConfidentialWhateverDecides(t *testing.T) {
+	p := school(t, func(s *policy.Spec) {
+		s.Categories[3].Confidential = true // gaming, which is not locked, and which staff only monitor
+		s.Rules = append(s.Rules, policy.Rule{Names: namesOf(t, "both.example"), Reason: "x"})
+	})
+	for text, client := range map[string]netip.Addr{"www.games.example": teacher, "both.example": infant} {
+		a := p.Attribution(policy.Event{Verdict: decide(t, p, client, text), Name: name(t, text)})
+		if !a.Confidential || a.Entry != "" {
+			t.Errorf("%s: %+v", text, a)
+		}
+		ex := p.Explain(client, name(t, text), noon)
+		if ex.Rule.Entry != "" {
+			t.Errorf("%s: explained with its entry: %+v", text, ex)
+		}
+	}
+	viaCNAME := policy.Event{Verdict: decide(t, p, infant, "museum.example"), Name: name(t, "museum.example"), Target: name(t, "games.example")}
+	if a := p.Attribution(viaCNAME); !a.Confidential {
+		t.Errorf("a target on the list: %+v", a)
+	}
+}
+
 func TestExplainSaysEveryStepAndNoConfidentialEntry(t *testing.T) {
 	p := school(t, nil)
 	ex := p.Explain(pupil, name(t, "www.games.example"), noon)

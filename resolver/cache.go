@@ -144,7 +144,7 @@ func newEntry(question []byte, a dnswire.Answer, now time.Time, times CacheTimes
 		ttl = 0
 	}
 	return &entry{
-		question: question, msg: bytes.Clone(a.Msg), ttls: a.TTLs, rcode: a.Rcode, stored: now.UnixNano(), ttl: ttl,
+		question: question, msg: a.Msg, ttls: a.TTLs, rcode: a.Rcode, stored: now.UnixNano(), ttl: ttl,
 	}
 }
 

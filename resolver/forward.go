@@ -199,7 +199,7 @@ func (s *server) exchangeUDP(c *call, deadline time.Time) (dnswire.Answer, error
 		if err != nil {
 			return dnswire.Answer{}, fmt.Errorf("receive: %w", err)
 		}
-		answer, err := dnswire.ParseAnswer(buf[:n], id, c.name, c.typ, dnswire.ClassIN, c.do)
+		answer, err := dnswire.ParseAnswer(buf[:n], id, c.name, c.typ, c.do)
 		if err == nil {
 			return answer, nil
 		}
@@ -233,7 +233,7 @@ func (s *server) exchangeTCP(c *call, deadline time.Time) (dnswire.Answer, error
 	if _, err := io.ReadFull(conn, buf); err != nil {
 		return dnswire.Answer{}, fmt.Errorf("receive over TCP: %w", err)
 	}
-	answer, err := dnswire.ParseAnswer(buf, id, c.name, c.typ, dnswire.ClassIN, c.do)
+	answer, err := dnswire.ParseAnswer(buf, id, c.name, c.typ, c.do)
 	if err == nil && answer.TC {
 		err = dnswire.ErrFormat // a truncated answer over TCP makes no sense
 	}

@@ -136,10 +136,13 @@ func (r *Resolver) recheck(q *query) {
 		return
 	}
 	p := q.snapshot.policy
-	if s := q.entry.screened.Load(); s == nil || s.generation != q.snapshot.generation {
-		q.entry.screened.Store(&screening{generation: q.snapshot.generation, concerned: concerned(p, q.entry.msg)})
+	// Of this query's own policy: a query that came before a reload may be here at the same time.
+	s := q.entry.screened.Load()
+	if s == nil || s.generation != q.snapshot.generation {
+		s = &screening{generation: q.snapshot.generation, concerned: concerned(p, q.entry.msg)}
+		q.entry.screened.Store(s)
 	}
-	if !q.entry.screened.Load().concerned {
+	if !s.concerned {
 		return
 	}
 	verdict := q.verdict

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
@@ -23,8 +25,12 @@ func setupAlertTest(fs *flag.FlagSet) action {
 		receiver := ""
 		if len(inv.args) > 0 {
 			receiver = inv.args[0]
-			if !slices.ContainsFunc(cfg.Alerts.Receivers, func(r alert.Receiver) bool { return r.Name == receiver }) {
-				return wrongUse("alert test: no receiver is called %q", receiver)
+			var names []string
+			for _, r := range cfg.Alerts.Receivers {
+				names = append(names, r.Name)
+			}
+			if !slices.Contains(names, receiver) {
+				return wrongUse("alert test: no receiver is called %q (there is: %s)", receiver, cmp.Or(strings.Join(names, ", "), "none"))
 			}
 		}
 		results, err := testAlerts(ctx, cfg, receiver)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
@@ -46,6 +47,9 @@ func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
 		if day {
 			f.To = f.To.AddDate(0, 0, 1) // the whole of that day
 		}
+	}
+	if !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To) {
+		return f, wrongUse("nothing lies between --from and --to")
 	}
 	switch f.Severity {
 	case "", "critical", "high", "medium", "low":
@@ -122,7 +126,7 @@ func readBreaches(ctx context.Context, inv *invocation, flags breachFilter, each
 	if client != nil {
 		if err := client.Flush(ctx); err != nil {
 			// What is on disk is shown all the same: it is what there is.
-			fmt.Fprintf(inv.stderr, "schoolgate: the newest breaches are not yet written down: %v\n", err)
+			fmt.Fprintf(inv.stderr, "warning: the newest breaches are not yet written down: %v\n", err)
 		}
 	}
 	path := daemon.RecordPath(cfg)
@@ -134,5 +138,43 @@ func readBreaches(ctx context.Context, inv *invocation, flags breachFilter, each
 		return exitError{2, err}
 	}
 	defer r.Close()
-	return r.Breaches(ctx, filter, each)
+	groups, categories := []string{}, []string{"rule", "only"}
+	for _, g := range cfg.Policy.Groups {
+		groups = append(groups, g.Name)
+	}
+	for _, c := range cfg.Policy.Categories {
+		categories = append(categories, c.Name)
+	}
+	if err := known(ctx, r, "group", filter.Group, groups, breach.Filter{Group: filter.Group}); err != nil {
+		return err
+	}
+	if err := known(ctx, r, "category", filter.Category, categories, breach.Filter{Category: filter.Category}); err != nil {
+		return err
+	}
+	found := false
+	err = r.Breaches(ctx, filter, func(b breach.Breach) error {
+		found = true
+		return each(b)
+	})
+	if err == nil && !found {
+		fmt.Fprintln(inv.stderr, "no breach matches")
+	}
+	return err
+}
+
+// known refuses a name that neither the configuration nor the record has: it is mistyped, and that
+// nothing matches it would say nothing.
+func known(ctx context.Context, r *breach.Reader, what, name string, names []string, its breach.Filter) error {
+	if name == "" || slices.Contains(names, name) {
+		return nil
+	}
+	found := errors.New("found")
+	err := r.Breaches(ctx, its, func(breach.Breach) error { return found })
+	switch {
+	case errors.Is(err, found):
+		return nil
+	case err != nil:
+		return err
+	}
+	return wrongUse("no %s %q in the configuration (the nearest is %q)", what, name, nearest(name, names))
 }

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"slices"
 
+	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
 )
 
@@ -14,7 +15,7 @@ import (
 type checked struct {
 	OK       bool          `json:"ok"`
 	Problems config.Errors `json:"problems"`
-	Warnings []string      `json:"warnings"`
+	Warnings config.Errors `json:"warnings"` // those without a place have line 0
 	Summary  string        `json:"summary"`
 }
 
@@ -34,10 +35,10 @@ func setupCheck(fs *flag.FlagSet) action {
 				fmt.Fprintln(inv.stdout, p)
 			}
 			for _, w := range result.Warnings {
-				fmt.Fprintln(inv.stderr, "warning:", w)
+				fmt.Fprintln(inv.stderr, "warning:", daemon.WarningText(w))
 			}
 			if result.OK {
-				fmt.Fprintf(inv.stdout, "ok: %s\n", result.Summary)
+				fmt.Fprintf(inv.stdout, "%s: ok: %s\n", cmp.Or(inv.path(), "built-in default"), result.Summary)
 			}
 		}
 		if !result.OK {
@@ -62,20 +63,29 @@ func (c *checked) take(err error, file string) error {
 
 // check does all that a start does before it opens a socket or touches the data directory.
 func check(ctx context.Context, inv *invocation) (checked, error) {
-	result := checked{Problems: config.Errors{}, Warnings: []string{}}
-	filter, err := inv.assemble(ctx)
+	result := checked{Problems: config.Errors{}, Warnings: config.Errors{}}
+	cfg, err := inv.load()
 	if err != nil {
 		return result, result.take(err, inv.path())
 	}
-	if missing, _ := filter.ListProblems(inv.path()); missing != nil {
+	filter, err := assemble(ctx, cfg)
+	if err != nil {
+		return result, result.take(err, inv.path())
+	}
+	if missing, _ := filter.ListProblems(); missing != nil {
 		result.Problems = missing
 	}
 	result.OK = len(result.Problems) == 0
-	result.Warnings = slices.Concat(result.Warnings, filter.Warnings(inv.path()), filter.Notes())
+	result.Warnings = append(result.Warnings, filter.Warnings()...)
+	for _, n := range filter.Notes() {
+		result.Warnings = append(result.Warnings, config.Error{File: cfg.File, Problem: n})
+	}
 	for _, l := range filter.Lists {
 		if l.List != nil && l.List.Skipped > 0 {
-			result.Warnings = append(result.Warnings, fmt.Sprintf("%s:%d:%d: list %s: %d lines skipped (see `schoolgate lists lint`)",
-				inv.path(), l.Line, l.Column, l.ID, l.List.Skipped))
+			result.Warnings = append(result.Warnings, config.Error{
+				File: cfg.File, Line: l.Line, Column: l.Column,
+				Problem: fmt.Sprintf("list %s: %s skipped", l.ID, daemon.Plural(l.List.Skipped, "line", "lines")), Hint: "see `schoolgate lists lint`",
+			})
 		}
 	}
 	result.Summary = filter.Summary()

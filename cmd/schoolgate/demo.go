@@ -27,9 +27,9 @@ import (
 // theirs. Its placeholders are the addresses of this run.
 const demoConfig = `version: 1
 site: demo
-listen: {dns: ["%[1]s"], console: "", metrics: "%[2]s"}
+listen: {dns: ["127.0.0.1:0"], console: "", metrics: "%[1]s"}
 data_dir: data
-upstreams: {servers: ["udp://%[3]s"]}
+upstreams: {servers: ["udp://%[2]s"]}
 categories:
   pornography: {title: Pornography, severity: high, lists: [builtin:pornography, {path: lists/pornography.txt}]}
   bypass: {title: Ways round the filter, severity: high, lists: [builtin:bypass, {path: lists/bypass.txt}]}
@@ -57,11 +57,11 @@ groups:
     inherit: year7
 default_group: guests
 alerts:
-  quiet: %[5]s
+  quiet: %[4]s
   receivers:
-    dsl: {type: webhook, url: "%[4]s/dsl", secret_file: hook.secret, detail: full}
-    headteacher: {type: webhook, url: "%[4]s/headteacher", secret_file: hook.secret, detail: full}
-    office: {type: webhook, url: "%[4]s/office", secret_file: hook.secret, detail: full}
+    dsl: {type: webhook, url: "%[3]s/dsl", secret_file: hook.secret, detail: full}
+    headteacher: {type: webhook, url: "%[3]s/headteacher", secret_file: hook.secret, detail: full}
+    office: {type: webhook, url: "%[3]s/office", secret_file: hook.secret, detail: full}
   routes:
     - {severity: [critical, high], to: [dsl]}
     - {severity: [medium, low], to: [office]}
@@ -87,14 +87,14 @@ func demoSecret() string { return "whsec_" + base64.StdEncoding.EncodeToString([
 
 func setupDemo(fs *flag.FlagSet) action {
 	length := fs.Duration("length", 45*time.Second, "`TIME` that the day takes")
-	seed := fs.Uint64("seed", 1, "`NUMBER` of the day: the same one makes the same day")
+	seed := fs.Uint64("seed", 1, "`NUMBER` of the day: the same one asks the same questions; when an alert arrives may differ")
 	once := fs.Bool("once", false, "end when the day ends")
 	return func(ctx context.Context, inv *invocation) (err error) {
 		if inv.config != "" {
 			return wrongUse("demo: it has a configuration of its own")
 		}
-		if *length <= 0 {
-			return wrongUse("demo: --length: a day takes more than %v", *length)
+		if *length < time.Second {
+			return wrongUse("demo: --length: a day takes at least 1s")
 		}
 		ctx, _, stop := signals(ctx)
 		defer stop()
@@ -103,7 +103,7 @@ func setupDemo(fs *flag.FlagSet) action {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		s := &show{screen: newScreen(inv.stdout, inv.env), dir: dir, length: *length, once: *once, decisions: map[string]int{}, alerts: map[string]int{}}
+		s := &show{screen: newScreen(inv.stdout, inv.env), dir: dir, length: *length, once: *once, decisions: map[string]int{}}
 		err = s.run(ctx, inv, schoolDay(*seed))
 		if errors.Is(err, context.Canceled) {
 			return nil
@@ -120,10 +120,12 @@ type show struct {
 	once   bool
 	daemon *daemon.Daemon
 
-	decisions map[string]int // by verdict
+	front *demoFront
 
-	alertsMu sync.Mutex
-	alerts   map[string]int // taken by the receivers, by receiver
+	mu         sync.Mutex
+	decisions  map[string]int // by verdict
+	unrecorded int            // blocked, and no breach
+	alerts     int            // taken by the receivers
 }
 
 // run plays the day on a schoolgate of its own, then serves until ctx ends. All that it starts has
@@ -144,6 +146,15 @@ func (s *show) run(ctx context.Context, inv *invocation, day []question) error {
 	defer receiver.listener.Close()
 	parts.Go(receiver.serve)
 
+	if s.front, err = listenDemoFront(5300); err != nil {
+		s.front, err = listenDemoFront(0)
+	}
+	if err != nil {
+		return err
+	}
+	defer s.front.close()
+	s.front.answer = s.askedByUser
+
 	path, err := s.writeFiles(ctx, upstream, receiver)
 	if err != nil {
 		return err
@@ -156,6 +167,7 @@ func (s *show) run(ctx context.Context, inv *invocation, day []question) error {
 	serving, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- s.daemon.Run(serving) }()
+	parts.Go(func() { s.front.serve(ctx) })
 
 	s.introduce()
 	err = s.play(ctx, day)
@@ -166,6 +178,7 @@ func (s *show) run(ctx context.Context, inv *invocation, day []question) error {
 		s.text("%s", s.invitation())
 		<-ctx.Done()
 	}
+	s.front.close()
 	stop()
 	return errors.Join(err, <-served)
 }
@@ -174,7 +187,7 @@ func (s *show) run(ctx context.Context, inv *invocation, day []question) error {
 func (s *show) writeFiles(ctx context.Context, upstream *demoUpstream, receiver *demoReceiver) (string, error) {
 	files := map[string]string{
 		"hook.secret": demoSecret(),
-		"schoolgate.yaml": fmt.Sprintf(demoConfig, freePort(ctx, "127.0.0.1:5300"), freePort(ctx, "127.0.0.1:9053"),
+		"demo.yaml": fmt.Sprintf(demoConfig, freePort(ctx, "127.0.0.1:9053"),
 			upstream.conn.LocalAddr(), "http://"+receiver.listener.Addr().String(), s.quiet()),
 	}
 	for name, text := range demoLists() {
@@ -188,21 +201,18 @@ func (s *show) writeFiles(ctx context.Context, upstream *demoUpstream, receiver 
 			return "", err
 		}
 	}
-	return filepath.Join(s.dir, "schoolgate.yaml"), nil
+	return s.path(), nil
 }
+
+func (s *show) path() string { return filepath.Join(s.dir, "demo.yaml") }
 
 // quiet is the least time between two alerts about one incident: ten minutes in a school, less here.
 func (s *show) quiet() time.Duration { return max(time.Second, s.length/9).Round(time.Second) }
 
-// freePort returns addr if nobody listens there, over UDP or TCP, else the same with port 0.
+// freePort returns addr if nobody listens there over TCP, else the same with port 0.
 func freePort(ctx context.Context, addr string) string {
 	host, _, _ := net.SplitHostPort(addr)
 	var lc net.ListenConfig
-	udp, err := lc.ListenPacket(ctx, "udp", addr)
-	if err != nil {
-		return net.JoinHostPort(host, "0")
-	}
-	udp.Close()
 	tcp, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return net.JoinHostPort(host, "0")
@@ -213,9 +223,12 @@ func freePort(ctx context.Context, addr string) string {
 
 func (s *show) introduce() {
 	addrs := s.daemon.Addrs()
-	s.text("A made-up school day, %s–%s, in %v. The resolver, the record and the alerts are the real ones;", "08:45", "15:30", s.length)
-	s.text("the names, the devices and the answers from upstream are made up. No network is used.")
-	s.text("DNS on %v, metrics on http://%s/metrics\n", addrs.DNS[0], addrs.Metrics)
+	again := s.quiet().Seconds() / s.length.Seconds() * (dayEnd - dayStart)
+	about := fmt.Sprintf("A made-up school day, 08:45–15:30, in %v. The resolver, the record and the alerts are the real ones; "+
+		"the names, the devices and the answers from upstream are made up. No network is used. "+
+		"An incident that goes on alerts again after %.0f minutes here, after 10 in a school.", s.length, again)
+	s.text("%s", strings.Join(wrap(about, lineWidth), "\n"))
+	s.text("DNS on %v, metrics on http://%s/metrics\n", s.front.udp.LocalAddr(), addrs.Metrics)
 }
 
 // play asks the day's questions at their times.
@@ -267,26 +280,57 @@ func (s *show) ask(ctx context.Context, q question) error {
 	if err != nil {
 		return fmt.Errorf("ask for %s: %w", q.name, err)
 	}
-	ex := s.daemon.Filter().Policy.Explain(q.client, name, time.Now())
-	verdict, colour := "failed", red
-	switch rcode := uint16(response[3] & 0xF); {
-	case rcode == dnswire.RcodeSuccess && ex.Verdict == "monitor":
-		verdict, colour = "monitored", yellow
-	case rcode == dnswire.RcodeSuccess:
-		verdict, colour = "allowed", green
-	case rcode == dnswire.RcodeNXDomain:
-		verdict, colour = "blocked", red
-	}
-	s.decisions[verdict]++
-	s.line(colour, verdict, "%-12s %-13v %-28s %s", ex.Group, q.client, q.name, ex.Category)
+	s.asked(q.client, name, response, "")
 	return nil
+}
+
+// askedByUser answers a question of the user's own, and shows what became of it.
+func (s *show) askedByUser(ctx context.Context, query []byte, from netip.AddrPort, transport string) []byte {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	response, err := s.daemon.Ask(ctx, query, from, transport, false)
+	if err != nil {
+		return nil // stopped, or late: dig says that nobody answers
+	}
+	var q dnswire.Query
+	if response != nil && q.Parse(query) == dnswire.StatusOK {
+		s.asked(from.Addr().Unmap(), blocklist.Name(q.Name()), response, ": resolves, and is recorded")
+	}
+	return response
+}
+
+// asked shows what became of a question. monitored is added where that is what it was.
+func (s *show) asked(client netip.Addr, name blocklist.Name, response []byte, monitored string) {
+	ex := s.daemon.Filter().Policy.Explain(client, name, time.Now())
+	verdict, colour, about := "failed", red, ex.Category
+	switch rcode := uint16(response[3] & 0xF); {
+	case rcode != dnswire.RcodeSuccess && rcode != dnswire.RcodeNXDomain:
+	case ex.Verdict == "block":
+		verdict = "blocked"
+	case ex.Verdict == "monitor":
+		verdict, colour, about = "monitored", yellow, about+monitored
+	case ex.Verdict == "local":
+		verdict, colour = "local", dim
+	default:
+		verdict, colour = "allowed", green
+	}
+	if strings.HasSuffix(name.String(), ".testfiltering.com") {
+		about += " (self-test name)"
+	}
+	s.line(colour, verdict, "%-11s %-11v %-26s %s", ex.Group, client, name, about)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decisions[verdict]++
+	if verdict == "blocked" && (ex.Category == "only" || ex.Category == "encrypted_dns") { // demoConfig: of severity none
+		s.unrecorded++
+	}
 }
 
 // alerted shows an alert that a receiver has taken, with the incident that it is about.
 func (s *show) alerted(receiver string, a demoAlert) {
-	s.alertsMu.Lock()
-	s.alerts[receiver]++
-	s.alertsMu.Unlock()
+	s.mu.Lock()
+	s.alerts++
+	s.mu.Unlock()
 	if a.Data.Incident == "" {
 		s.line(pink, "alert", "to %s: %s", receiver, a.Type)
 		return
@@ -342,27 +386,25 @@ func (s *show) summarise(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.alertsMu.Lock()
-	defer s.alertsMu.Unlock()
-	sent := 0
-	for _, n := range s.alerts {
-		sent += n
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.text("\nThe day is over: %d questions allowed, %d blocked, %d monitored.", s.decisions["allowed"], s.decisions["blocked"], s.decisions["monitored"])
-	s.text("On the record: %d attempts in %d breaches, gathered into %d incidents; %d alerts delivered.", attempts, breaches, len(incidents), sent)
+	s.text("On the record: %d attempts in %d breaches, gathered into %d incidents", attempts, breaches, len(incidents))
+	s.text("(%d blocked without a breach: severity none, or outside an allow-list).", s.unrecorded)
+	s.text("%d alerts delivered.", s.alerts)
 	return nil
 }
 
 // invitation says what to try while the demo goes on serving.
 func (s *show) invitation() string {
-	dig := digAt(s.daemon)
 	return fmt.Sprintf(`
-Still serving. In another terminal, as a child of year 7, of year 10, of the early years, and as staff:
-  dig -b 127.0.0.7%[1]s www.adult-videos.example
-  dig -b 127.0.0.10%[1]s legal-highs.example
-  dig -b 127.0.0.2%[1]s www.youtube.com
-  dig -b 127.0.0.20%[1]s play.blockgame.example
+Still serving, and showing what you ask. In another terminal, as a child of
+year 7, of year 10, of the early years, and as staff:
+  dig -b 127.0.0.7 %[1]s www.adult-videos.example
+  dig -b 127.0.0.10 %[1]s legal-highs.example
+  dig -b 127.0.0.2 %[1]s www.youtube.com
+  dig -b 127.0.0.20 %[1]s play.blockgame.example
   %[3]s breaches list --config %[2]s
   %[3]s status --config %[2]s
-Ctrl-C ends it and removes its data.`, dig, filepath.Join(s.dir, "schoolgate.yaml"), self())
+Ctrl-C ends it and removes its data.`, s.front.dig(), s.path(), self())
 }

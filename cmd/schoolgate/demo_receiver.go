@@ -52,7 +52,7 @@ func listenDemoReceiver(ctx context.Context, key []byte, taken func(string, demo
 
 // serve takes alerts until the listener is closed.
 func (r *demoReceiver) serve() {
-	server := &http.Server{Handler: r, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
+	server := &http.Server{Handler: r, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 	_ = server.Serve(r.listener) // its error is that the listener was closed
 }
 

@@ -43,12 +43,36 @@ func (s *screen) at(minute float64) {
 	s.minute = minute
 }
 
-// line shows something that happened now: what it is, in a colour, and the rest.
+// lineWidth is that of a terminal that nobody has made larger.
+const lineWidth = 80
+
+// line shows something that happened now: what it is, in a colour, and the rest, which goes on in
+// further lines where it is long.
 func (s *screen) line(colour, what, format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.w, "%02d:%02d  %s  %s\n", int(s.minute)/60, int(s.minute)%60,
-		s.paint(colour, fmt.Sprintf("%-9s", what)), strings.TrimRight(fmt.Sprintf(format, args...), " "))
+	const indent = len("15:30 monitored ")
+	rest := wrap(fmt.Sprintf(format, args...), lineWidth-indent)
+	fmt.Fprintf(s.w, "%02d:%02d %s %s\n", int(s.minute)/60, int(s.minute)%60,
+		s.paint(colour, fmt.Sprintf("%-9s", what)), strings.Join(rest, "\n"+strings.Repeat(" ", indent)))
+}
+
+// wrap breaks a text into lines of at most width characters, between words where it can.
+func wrap(text string, width int) []string {
+	var lines []string
+	for {
+		text = strings.TrimRight(text, " ")
+		runes := []rune(text)
+		if len(runes) <= width {
+			return append(lines, text)
+		}
+		at := len(string(runes[:width]))
+		if space := strings.LastIndexByte(text[:at+1], ' '); space > 0 {
+			at = space
+		}
+		lines = append(lines, strings.TrimRight(text[:at], " "))
+		text = strings.TrimLeft(text[at:], " ")
+	}
 }
 
 // text shows something without a time.

@@ -7,12 +7,15 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
@@ -29,23 +32,55 @@ func TestTheDemoServesOnUntilItIsStoppedAndLeavesNothingBehind(t *testing.T) {
 	done := make(chan int, 1)
 	var stderr bytes.Buffer
 	go func() {
-		done <- run(ctx, []string{"demo", "--length", "500ms"}, nil, w, &stderr, func(string) string { return "" })
+		done <- run(ctx, []string{"demo", "--length", "1s"}, nil, w, &stderr, func(string) string { return "" })
 		w.Close()
 	}()
 	server, invited := "", false
+	var own []string
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		line := lines.Text()
 		if server == "" && strings.HasPrefix(line, "DNS on ") {
 			server, _, _ = strings.Cut(strings.TrimPrefix(line, "DNS on "), ",")
 		}
 		if strings.HasPrefix(line, "Still serving") {
-			answer, err := exchange(ctx, server, "127.0.0.7", "www.adult-videos.example")
-			if err != nil || answer.Rcode != dns.RcodeNameError {
-				t.Errorf("a child of year 7 asks: %v %v", answer, err)
-			}
-			stop()
+			go func() {
+				for _, c := range []struct {
+					from, network, name string
+					rcode               int
+				}{
+					{"127.0.0.7", "udp", "www.adult-videos.example", dns.RcodeNameError},
+					{"127.0.0.10", "tcp", "legal-highs.example", dns.RcodeSuccess},
+				} {
+					client := &dns.Client{Net: c.network, Timeout: 5 * time.Second, Dialer: &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(c.from)}}}
+					if c.network == "tcp" {
+						client.Dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(c.from)}
+					}
+					answer, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(c.name), dns.TypeA), server)
+					if err != nil || answer.Rcode != c.rcode {
+						t.Errorf("%s asks for %s: %v %v", c.from, c.name, answer, err)
+						stop()
+					}
+				}
+			}()
 			invited = true
 		}
+		if invited && strings.HasPrefix(line, "15:30 ") {
+			own = append(own, line)
+			if strings.HasPrefix(line, "15:30 monitored") {
+				stop()
+			}
+		}
+		if utf8.RuneCountInString(line) > lineWidth && !strings.Contains(line, " --config ") {
+			t.Errorf("does not fit a terminal: %q", line)
+		}
+	}
+	wantOwn := []string{
+		"15:30 blocked   year7       127.0.0.7   www.adult-videos.example   pornography",
+		"15:30 monitored year10      127.0.0.10  legal-highs.example        drugs:",
+	}
+	own = slices.DeleteFunc(own, func(line string) bool { return !strings.Contains(line, " 127.0.0.") })
+	if diff := cmp.Diff(wantOwn, own); diff != "" {
+		t.Errorf("the user's own questions (-want +got):\n%s", diff)
 	}
 	if code := <-done; code != 0 || !invited || stderr.Len() > 0 {
 		t.Errorf("exit %d, invited %v, %q", code, invited, stderr.String())
@@ -55,6 +90,22 @@ func TestTheDemoServesOnUntilItIsStoppedAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("left behind: %v %v", left, err)
 	}
 	stop()
+}
+
+func TestALongLineGoesOnInTheNext(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"":                {""},
+		"one two":         {"one two"},
+		"one two three":   {"one two", "three"},
+		"one     three  ": {"one", "three"},
+		"abcdefghijk":     {"abcdefgh", "ijk"},
+		"äöüäöüäö üä":     {"äöüäöüäö", "üä"},
+	} {
+		if diff := cmp.Diff(want, wrap(text, 8)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	}
 }
 
 func TestTheDemosUpstreamAnswersEveryName(t *testing.T) {

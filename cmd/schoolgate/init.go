@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,14 +15,16 @@ import (
 
 func setupInit(*flag.FlagSet) action {
 	return func(_ context.Context, inv *invocation) error {
-		dir := "."
-		if len(inv.args) > 0 {
-			dir = inv.args[0]
+		path := cmp.Or(inv.config, "schoolgate.yaml")
+		switch {
+		case len(inv.args) > 0 && inv.config != "":
+			return wrongUse("init: a DIR or --config FILE, not both")
+		case len(inv.args) > 0:
+			path = filepath.Join(inv.args[0], path)
 		}
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a directory for a file without secrets
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a directory for a file without secrets
 			return exitError{2, err}
 		}
-		path := filepath.Join(dir, "schoolgate.yaml")
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // secrets are in files of their own
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("%s is there already, and init overwrites nothing", path)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"schoolgate/blocklist"
@@ -37,15 +36,14 @@ func listStatus(ctx context.Context, inv *invocation) (lists []daemon.ListStatus
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := dial(ctx, cfg)
+	running, s, err := inv.running(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	if client != nil {
-		s, err := client.Status(ctx)
-		return s.Lists, s.Notes, err
+	if running != nil {
+		return s.Lists, s.Notes, nil
 	}
-	filter, err := daemon.Assemble(ctx, cfg, blocklist.NewLoader("", slog.New(slog.DiscardHandler)), nil)
+	filter, err := assemble(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,7 +51,7 @@ func listStatus(ctx context.Context, inv *invocation) (lists []daemon.ListStatus
 }
 
 func printLists(inv *invocation, lists []daemon.ListStatus) error {
-	return table(inv.stdout, func(line func(string, ...any)) {
+	err := table(inv.stdout, func(line func(string, ...any)) {
 		line("CATEGORY\tLIST\tFORMAT\tENTRIES\tNOT ENFORCEABLE\tSKIPPED\tAGE\tSTATE")
 		for _, l := range lists {
 			state := l.State
@@ -63,19 +61,22 @@ func printLists(inv *invocation, lists []daemon.ListStatus) error {
 			if l.From == "copy" {
 				state += ", from the last good copy"
 			}
-			if l.Problem != "" {
-				state += ": " + l.Problem
-			}
 			line("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s", l.Category, l.List, orDash(l.Format), l.Entries, l.NotEnforceable, l.Skipped, age(l), state)
 		}
 	})
+	for _, l := range lists {
+		if l.Problem != "" {
+			fmt.Fprintf(inv.stdout, "  ! %s: %s\n", l.List, l.Problem)
+		}
+	}
+	return err
 }
 
 // age is that of a list's content, in the largest unit that says something.
 func age(l daemon.ListStatus) string {
 	d := time.Duration(l.AgeSeconds) * time.Second
 	switch {
-	case l.Modified.IsZero():
+	case l.Modified == "":
 		return "-"
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%dd", d/(24*time.Hour))
@@ -105,7 +106,11 @@ type finding struct {
 func setupListsLint(fs *flag.FlagSet) action {
 	asJSON := jsonFlag(fs)
 	return func(ctx context.Context, inv *invocation) error {
-		filter, err := inv.assemble(ctx)
+		cfg, err := inv.load()
+		if err != nil {
+			return err
+		}
+		filter, err := assemble(ctx, cfg)
 		if err != nil {
 			return err
 		}
@@ -174,6 +179,6 @@ func printFindings(inv *invocation, l blocklist.Loaded, found []finding) {
 	if more := l.List.Skipped - len(l.List.Problems); more > 0 {
 		fmt.Fprintf(inv.stdout, "%s: and %d more\n", l.ID, more)
 	}
-	fmt.Fprintf(inv.stdout, "%s: %d entries, %d not enforceable, %d exceptions, %d skipped\n",
-		l.ID, l.List.Enforceable, l.List.Unenforceable, l.List.Exceptions, l.List.Skipped)
+	fmt.Fprintf(inv.stdout, "%s: %s, %d not enforceable, %s, %d skipped\n", l.ID, daemon.Plural(l.List.Enforceable, "entry", "entries"),
+		l.List.Unenforceable, daemon.Plural(l.List.Exceptions, "exception", "exceptions"), l.List.Skipped)
 }

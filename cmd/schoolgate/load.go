@@ -56,18 +56,33 @@ func (inv *invocation) inForce() (*config.Config, error) {
 	if last == nil || lastErr != nil {
 		return nil, err
 	}
-	fmt.Fprintf(inv.stderr, "schoolgate: %s can't be used; this goes by the last accepted configuration\n", inv.path())
+	fmt.Fprintf(inv.stderr, "warning: %s can't be used; this goes by the last accepted configuration\n", inv.path())
 	return last, nil
 }
 
-// assemble reads the configuration and its lists as the resolver would, without a part of a running
-// one: nothing is written, and nothing but files is read.
-func (inv *invocation) assemble(ctx context.Context) (*daemon.Filter, error) {
-	cfg, err := inv.load()
-	if err != nil {
-		return nil, err
-	}
+// assemble reads the lists of a configuration as the resolver would, without a part of a running one:
+// nothing is written, and nothing but files is read.
+func assemble(ctx context.Context, cfg *config.Config) (*daemon.Filter, error) {
 	return daemon.Assemble(ctx, cfg, blocklist.NewLoader("", slog.New(slog.DiscardHandler)), nil)
+}
+
+// running finds the schoolgate that runs with this very configuration file, and says where the file
+// has changed since. nil where none does: a file that is only being tried may share its data directory
+// with the one that runs.
+func (inv *invocation) running(ctx context.Context, cfg *config.Config) (*daemon.Client, daemon.Status, error) {
+	client, err := dial(ctx, cfg)
+	if client == nil || err != nil {
+		return nil, daemon.Status{}, err
+	}
+	s, err := client.Status(ctx)
+	if err != nil || s.Config.Path != cfg.Path {
+		return nil, s, err
+	}
+	if s.Config.Changed {
+		fmt.Fprintf(inv.stderr, "note: %s has changed since it was put in force at %s; this goes by what is in force\n",
+			inv.path(), s.Config.Since.Format(time.RFC3339))
+	}
+	return client, s, nil
 }
 
 // dial finds the running schoolgate of a configuration; nil where there is none.

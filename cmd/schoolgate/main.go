@@ -19,6 +19,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	_ "time/tzdata" // the school's clock, on a machine or in a container without zone files too
 
 	"schoolgate/config"
@@ -137,19 +138,27 @@ func dispatch(ctx context.Context, inv *invocation, args []string) error {
 		}
 	}
 
+	if help && len(words) == 1 {
+		below := slices.DeleteFunc(slices.Clone(table), func(c command) bool { return !strings.HasPrefix(c.name, words[0]+" ") })
+		if len(below) > 0 {
+			fmt.Fprintf(inv.stdout, "Usage: schoolgate %s COMMAND [FLAGS] [ARGUMENTS]\n\n", words[0])
+			list(inv.stdout, below)
+			fmt.Fprintf(inv.stdout, "\n`schoolgate help %s COMMAND` shows a command's flags.\n", words[0])
+			return nil
+		}
+	}
 	c, rest, err := find(table, words)
 	if err != nil {
 		return err
 	}
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.StringVar(&inv.config, "config", "", "the configuration `FILE`; without it "+systemConfig+", or what is built in")
 	do := c.setup(fs)
 	if help {
 		describe(inv.stdout, c, fs)
 		return nil
 	}
-	if err := fs.Parse(flags); err != nil {
+	if err := set(fs, flags); err != nil {
 		return wrongUse("%s: %w (see `schoolgate help %s`)", c.name, err, c.name)
 	}
 	if len(rest) < c.min || len(rest) > c.max {
@@ -226,6 +235,38 @@ func booleanFlags(table []command) map[string]bool {
 	return boolean
 }
 
+// set reads the flags that split has found into fs. The errors are in the words of a command line.
+func set(fs *flag.FlagSet, flags []string) error {
+	for i := 0; i < len(flags); i++ {
+		name, value, given := strings.Cut(strings.TrimPrefix(flags[i][1:], "-"), "=")
+		f := fs.Lookup(name)
+		switch {
+		case f == nil:
+			return fmt.Errorf("there is no flag --%s", name)
+		case given:
+		case isBoolean(f):
+			value = "true"
+		case i+1 < len(flags):
+			i++
+			value = flags[i]
+		}
+		if value == "" {
+			return fmt.Errorf("--%s needs a value", name)
+		}
+		if f.Value.Set(value) != nil {
+			kind := "true or false"
+			switch f.Value.(flag.Getter).Get().(type) {
+			case uint64:
+				kind = "a number"
+			case time.Duration:
+				kind = "a length of time, such as 45s"
+			}
+			return fmt.Errorf("--%s: %q is not %s", name, value, kind)
+		}
+	}
+	return nil
+}
+
 func isBoolean(f *flag.Flag) bool {
 	b, ok := f.Value.(interface{ IsBoolFlag() bool })
 	return ok && b.IsBoolFlag()
@@ -233,16 +274,24 @@ func isBoolean(f *flag.Flag) bool {
 
 func overview(w io.Writer, table []command) {
 	fmt.Fprint(w, "schoolgate is a DNS filter for schools.\n\nUsage: schoolgate COMMAND [FLAGS] [ARGUMENTS]\n\n")
+	list(w, table)
+	fmt.Fprintf(w, "\nEvery command takes --config FILE; without it, %s if that exists, else\n"+
+		"what is built in. `schoolgate help COMMAND` shows a command's flags.\n\n"+
+		"Exit codes: 0 done, with warnings too; 1 the answer is no; 2 wrong use, or a file that\ncannot be read.\n", systemConfig)
+}
+
+func list(w io.Writer, table []command) {
 	for _, c := range table {
 		fmt.Fprintf(w, "  %-24s %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
 	}
-	fmt.Fprintf(w, "\nEvery command takes --config FILE; without it, %s if that exists, else\n"+
-		"what is built in. `schoolgate help COMMAND` shows a command's flags.\n", systemConfig)
 }
 
 func describe(w io.Writer, c command, fs *flag.FlagSet) {
 	fmt.Fprintf(w, "Usage: %s\n\n%s\n\nFlags, anywhere on the line:\n", usage(c), strings.ToUpper(c.about[:1])+c.about[1:]+".")
 	fs.VisitAll(func(f *flag.Flag) {
+		if c.name == "demo" && f.Name == "config" {
+			return // it has one of its own, and says so
+		}
 		value, about := flag.UnquoteUsage(f)
 		if f.DefValue != "" && f.DefValue != "false" {
 			about += " (default " + f.DefValue + ")"
@@ -257,11 +306,16 @@ func usage(c command) string {
 
 // suggest returns " (did you mean …?)" where one of the names is near to the word.
 func suggest(word string, names []string) string {
-	best := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(word, a), distance(word, b)) })
+	best := nearest(word, names)
 	if distance(word, best) > 1+len(word)/3 {
 		return " (see `schoolgate help`)"
 	}
 	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// nearest is the one of some names that is most like the word.
+func nearest(word string, names []string) string {
+	return slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(word, a), distance(word, b)) })
 }
 
 // distance counts the letters to insert, remove or change to turn a into b.

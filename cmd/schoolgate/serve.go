@@ -99,6 +99,9 @@ func announce(w io.Writer, d *daemon.Daemon) {
 	fmt.Fprintf(w, "  configuration  %s\n", from)
 	fmt.Fprintf(w, "  data           %s\n", cfg.DataDir)
 	fmt.Fprintf(w, "  filter         %s\n", d.Filter().Summary())
+	for _, l := range d.Filter().Waiting() {
+		fmt.Fprintf(w, "  NOT READY      waiting for %s\n", l)
+	}
 }
 
 // suggestions says what to try first.

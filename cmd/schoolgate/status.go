@@ -53,25 +53,33 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	}
 	fmt.Fprintf(w, "local time     %s (%s)\n", s.Time.Format("Mon 2006-01-02 15:04:05 MST"), s.Timezone)
 	fmt.Fprintf(w, "configuration  %s, in force since %s\n", path, s.Config.Since.Format(time.RFC3339))
+	if s.Config.Changed {
+		fmt.Fprintf(w, "               the file on disk differs from what is in force since %s\n", s.Config.Since.Format(time.RFC3339))
+	}
 	fmt.Fprintf(w, "hash           %s\n", s.Config.Hash)
 	for _, a := range s.Listen.DNS {
 		fmt.Fprintf(w, "DNS            %v\n", a)
 	}
 	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
-	fmt.Fprintf(w, "record         %d rows, newest hash %s\n", s.Chain.Seq, orDash(s.Chain.Hash))
-	fmt.Fprintf(w, "cache          %d answers\n\n", s.Cache)
+	fmt.Fprintf(w, "record         %s, newest hash %s\n", daemon.Plural(int(s.Chain.Seq), "row", "rows"), orDash(s.Chain.Hash))
+	fmt.Fprintf(w, "cache          %s\n\n", daemon.Plural(s.Cache, "answer", "answers"))
 
 	if err := table(w, func(line func(string, ...any)) {
 		line("UPSTREAM\tSTATE\tROUND TRIP\tQUESTIONS\tFAILURES")
 		for _, u := range s.Upstreams {
-			state := "answers"
+			state, rtt := "answers", "-"
 			switch {
 			case !u.Healthy:
 				state = "DOES NOT ANSWER"
 			case u.Queries == 0:
 				state = "not asked yet"
+			case u.RTTMillis == 0:
+				state = "no answer yet"
 			}
-			line("%s\t%s\t%.1f ms\t%d\t%d", u.Server, state, u.RTTMillis, u.Queries, u.Failures)
+			if u.RTTMillis > 0 {
+				rtt = fmt.Sprintf("%.1f ms", u.RTTMillis)
+			}
+			line("%s\t%s\t%s\t%d\t%d", u.Server, state, rtt, u.Queries, u.Failures)
 		}
 	}); err != nil {
 		return err
@@ -87,11 +95,7 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	return table(w, func(line func(string, ...any)) {
 		line("RECEIVER\tALERTS WAITING\tOLDEST")
 		for _, q := range s.AlertQueue {
-			oldest := "-"
-			if q.Length > 0 {
-				oldest = q.Oldest.In(s.Time.Location()).Format(time.RFC3339)
-			}
-			line("%s\t%d\t%s", q.Receiver, q.Length, oldest)
+			line("%s\t%d\t%s", q.Receiver, q.Length, orDash(q.Oldest))
 		}
 	})
 }

@@ -40,10 +40,10 @@ stage_build() {
 }
 
 # Without the race detector: the allocation tests count, and with it they could not.
-stage_test() { gotest -timeout 10m ./...; }
+stage_test() { gotest -timeout 5m ./...; }
 
 # The race detector where goroutines meet; the rest is pure code.
-stage_race() { gotest -race -timeout 15m ./blocklist/... ./resolver/... ./policy/... ./cmd/schoolgate/daemon/...; }
+stage_race() { gotest -race -timeout 8m ./blocklist/... ./resolver/... ./policy/... ./cmd/schoolgate/daemon/...; }
 
 # A short run of every fuzz target: finds what a change broke at once, not what hides deep.
 stage_fuzz() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // record is one resource record as offsets into its message.
@@ -14,8 +15,6 @@ type record struct {
 	Data  int // where RDATA begins
 	End   int // behind RDATA
 }
-
-func (r record) ttlOffset() int { return r.Data - 6 }
 
 func parseRecord(msg []byte, off int) (record, error) {
 	off, err := skipName(msg, off)
@@ -35,15 +34,15 @@ func parseRecord(msg []byte, off int) (record, error) {
 	return rr, nil
 }
 
-// Answer is a checked response of an upstream, cut to what is handed on: the answer section, and
-// the authority section where the answer is negative or DNSSEC records were asked for. The additional
-// section goes: nothing in it was asked for, so nothing in it may come past the policy.
+// Answer is a response of an upstream as it is handed on: written anew, so that its every octet has been
+// looked at and nothing in it means something else when a time to live is changed.
 type Answer struct {
-	// Msg is the message, its header's counts set right. It is a part of what was parsed.
+	// Msg is the message: the question in lower case, and of the records what was asked for (see
+	// ParseAnswer). Owners and targets have the upstream's case.
 	Msg []byte
 	// Rcode is the whole response code, with the bits of the OPT record.
 	Rcode uint16
-	// TC says that the answer did not fit.
+	// TC says that the answer did not fit; there is no Msg then.
 	TC bool
 	// Negative says that there is no record of the type asked for: NXDOMAIN or NODATA (RFC 2308).
 	Negative bool
@@ -55,14 +54,19 @@ type Answer struct {
 }
 
 // ParseAnswer checks that msg is a well-formed response to the question (the key of its name, type
-// and class), whatever the case of its letters, and cuts it. It changes msg. With keepAuthority the
-// authority section is kept for positive answers too.
+// and class IN), whatever the case of its letters, and writes anew what is handed on:
 //
-// An id or question that is another's gives ErrMismatch: the message is not for us, and the right
-// one may still come.
-func ParseAnswer(msg []byte, id uint16, name []byte, typ, class uint16, keepAuthority bool) (Answer, error) {
+//   - of the answer section, the records of the QNAME and of the names to which its CNAME and DNAME
+//     records lead: nothing else was asked for, and nobody would judge it;
+//   - of the authority section, where the answer is negative or keepAuthority is set, the records that
+//     say so: SOA, NS, and those of DNSSEC;
+//   - of the additional section nothing.
+//
+// ErrMismatch says that the message answers another question: the right one may still come. The
+// message is only read.
+func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority bool) (Answer, error) {
 	var a Answer
-	if len(msg) < headerLen || len(msg) > 65535 {
+	if len(msg) < headerLen || len(msg) > maxMessage {
 		return a, ErrMismatch
 	}
 	flags := binary.BigEndian.Uint16(msg[2:])
@@ -73,7 +77,7 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ, class uint16, keepAuth
 	var buf [MaxName]byte
 	n, off, err := plainName(&buf, msg, headerLen)
 	if err != nil || off+4 > len(msg) || !bytes.Equal(buf[:n], name) ||
-		binary.BigEndian.Uint16(msg[off:]) != typ || binary.BigEndian.Uint16(msg[off+2:]) != class {
+		binary.BigEndian.Uint16(msg[off:]) != typ || binary.BigEndian.Uint16(msg[off+2:]) != ClassIN {
 		return a, ErrMismatch
 	}
 	off += 4
@@ -83,33 +87,19 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ, class uint16, keepAuth
 		return a, nil // asked again over TCP; what came is of no use
 	}
 
-	counts := [3]int{}
-	for i := range counts {
-		counts[i] = int(binary.BigEndian.Uint16(msg[6+2*i:]))
-	}
-	a.TTLs = make([]uint16, 0, min(counts[0]+counts[1], 64))
+	w := newWriter(msg, name, typ)
 	a.Negative = true
-	var ends [2]int
-	for section := range 2 {
-		for range counts[section] {
-			rr, err := parseRecord(msg, off)
-			if err != nil || !validData(msg, rr) {
-				return a, ErrFormat
-			}
-			if section == 0 && (rr.Type == typ || typ == TypeANY) {
-				a.Negative = false
-			}
-			if section == 1 && rr.Type == TypeSOA && a.Negative {
-				a.SOA = true
-				minimum := binary.BigEndian.Uint32(msg[rr.End-4:])
-				binary.BigEndian.PutUint32(msg[rr.ttlOffset():], min(rr.TTL, minimum))
-			}
-			a.TTLs = append(a.TTLs, uint16(rr.ttlOffset()))
-			off = rr.End
-		}
-		ends[section] = off
+	if off, err = w.answers(off, int(binary.BigEndian.Uint16(msg[6:])), &a, typ); err != nil {
+		return a, err
 	}
-	for range counts[2] {
+	answers := w.count
+	if a.Rcode == RcodeNXDomain {
+		a.Negative = true
+	}
+	if off, err = w.authority(off, int(binary.BigEndian.Uint16(msg[8:])), &a, keepAuthority); err != nil {
+		return a, err
+	}
+	for range binary.BigEndian.Uint16(msg[10:]) {
 		rr, err := parseRecord(msg, off)
 		if err != nil {
 			return a, ErrFormat
@@ -119,55 +109,278 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ, class uint16, keepAuth
 		}
 		off = rr.End
 	}
-	if a.Rcode == RcodeNXDomain {
-		a.Negative = true
+	if len(w.out) > maxMessage {
+		return a, ErrFormat
 	}
-
-	end, kept := ends[1], counts[0]+counts[1]
-	if !a.Negative && !keepAuthority {
-		end, kept = ends[0], counts[0]
-		binary.BigEndian.PutUint16(msg[8:], 0)
-	}
-	binary.BigEndian.PutUint16(msg[10:], 0)
-	a.Msg, a.TTLs = msg[:end], a.TTLs[:kept]
+	PutHeader(w.out, Header{
+		ID: id, Flags: flags &^ 0xF, Rcode: a.Rcode & 0xF, Questions: 1, Answers: answers, Authority: w.count - answers,
+	})
+	a.Msg, a.TTLs = w.out, w.ttls
 	return a, nil
 }
 
-// validData checks the RDATA of the types whose form a client may trip over, and whose names the
-// policy reads.
-func validData(msg []byte, rr record) bool {
-	data := msg[rr.Data:rr.End]
-	nameAt := func(skip, behind int) bool {
-		if len(data) < skip {
-			return false
-		}
-		end, err := skipName(msg[:rr.End], rr.Data+skip)
-		return err == nil && end+behind == rr.End
+const maxMessage = 65535
+
+// writer writes the records of msg anew.
+type writer struct {
+	msg   []byte
+	out   []byte
+	ttls  []uint16
+	count uint16
+	// names are the offsets in out of names that stand there in full, for pointers: the QNAME, and the
+	// owners and targets since. maxPointers bounds the search.
+	names []uint16
+}
+
+const maxPointers = 24
+
+func newWriter(msg, name []byte, typ uint16) *writer {
+	w := &writer{msg: msg, out: make([]byte, headerLen, len(msg)+64)}
+	w.out = append(w.out, name...)
+	w.out = binary.BigEndian.AppendUint16(w.out, typ)
+	w.out = binary.BigEndian.AppendUint16(w.out, ClassIN)
+	for off := headerLen; w.out[off] != 0; off += int(w.out[off]) + 1 {
+		w.names = append(w.names, uint16(off)) // each name above the QNAME too
 	}
-	switch rr.Type {
-	case TypeA:
-		return len(data) == 4
-	case TypeAAAA:
-		return len(data) == 16
-	case TypeCNAME, TypeDNAME, TypeNS, TypePTR:
-		return nameAt(0, 0)
-	case TypeMX:
-		return nameAt(2, 0)
-	case TypeSRV:
-		return nameAt(6, 0)
-	case TypeSOA:
-		end, err := skipName(msg[:rr.End], rr.Data)
+	return w
+}
+
+// answers writes those of count records at off that belong to the answer's chain of names.
+func (w *writer) answers(off, count int, a *Answer, typ uint16) (end int, err error) {
+	chain := [][]byte{w.out[headerLen : len(w.out)-4]}
+	for range count {
+		owner := off
+		rr, err := parseRecord(w.msg, off)
 		if err != nil {
+			return 0, ErrFormat
+		}
+		off = rr.End
+		var buf [MaxName]byte
+		key, _, err := AppendName(buf[:0], w.msg, owner)
+		if err != nil {
+			return 0, ErrFormat
+		}
+		ours := slices.ContainsFunc(chain, func(name []byte) bool {
+			return bytes.Equal(name, key) || rr.Type == TypeDNAME && bytes.HasSuffix(name, key) && onLabel(name, len(name)-len(key))
+		})
+		if !ours {
+			// It must be well-formed all the same: what a sender gets wrong here it may get wrong elsewhere.
+			if _, err := w.data(nil, rr); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if rr.Type == typ {
+			a.Negative = false
+		}
+		if rr.Type == TypeCNAME && len(chain) < maxChain {
+			target, _, err := AppendName(nil, w.msg, rr.Data)
+			if err != nil {
+				return 0, ErrFormat
+			}
+			chain = append(chain, target)
+		}
+		if err := w.record(owner, rr, rr.TTL); err != nil {
+			return 0, err
+		}
+	}
+	return off, nil
+}
+
+// maxChain is how many CNAME records in a row are believed.
+const maxChain = 32
+
+// onLabel reports whether a label of the key begins at off.
+func onLabel(key []byte, off int) bool {
+	at := 0
+	for at < off {
+		at += int(key[at]) + 1
+	}
+	return at == off
+}
+
+// authority writes what of the authority section is handed on.
+func (w *writer) authority(off, count int, a *Answer, keep bool) (end int, err error) {
+	keep = keep || a.Negative
+	for range count {
+		owner := off
+		rr, err := parseRecord(w.msg, off)
+		if err != nil {
+			return 0, ErrFormat
+		}
+		off = rr.End
+		wanted := false
+		ttl := rr.TTL
+		switch rr.Type {
+		case TypeSOA:
+			wanted = keep
+			if a.Negative && rr.End-rr.Data >= 4 {
+				a.SOA = true
+				ttl = min(ttl, binary.BigEndian.Uint32(w.msg[rr.End-4:]))
+			}
+		case TypeNS, typeDS, typeRRSIG, typeNSEC, typeNSEC3:
+			wanted = keep
+		}
+		if !wanted {
+			if _, err := w.data(nil, rr); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err := w.record(owner, rr, ttl); err != nil {
+			return 0, err
+		}
+	}
+	return off, nil
+}
+
+const (
+	typeDS    uint16 = 43
+	typeRRSIG uint16 = 46
+	typeNSEC  uint16 = 47
+	typeNSEC3 uint16 = 50
+)
+
+// record writes a record whose owner is at owner in the message that is read.
+func (w *writer) record(owner int, rr record, ttl uint32) error {
+	if err := w.name(owner); err != nil {
+		return err
+	}
+	w.out = appendFixed(w.out, rr.Type, rr.Class, ttl, 0)
+	start := len(w.out)
+	if start > maxMessage {
+		return ErrFormat
+	}
+	w.ttls = append(w.ttls, uint16(start-6))
+	out, err := w.data(w.out, rr)
+	if err != nil || len(out)-start > maxMessage {
+		return ErrFormat
+	}
+	w.out = out
+	binary.BigEndian.PutUint16(w.out[start-2:], uint16(len(w.out)-start))
+	w.count++
+	return nil
+}
+
+// name writes the name at off, as a pointer where it stands in out already.
+func (w *writer) name(off int) error {
+	start := len(w.out)
+	var err error
+	if w.out, _, err = appendRaw(w.out, w.msg, off); err != nil {
+		return ErrFormat
+	}
+	written := w.out[start:]
+	if len(written) == 1 {
+		return nil // the root: a pointer would be longer
+	}
+	for _, at := range w.names {
+		if sameName(w.out[at:start], written) {
+			w.out = binary.BigEndian.AppendUint16(w.out[:start], 0xC000|at)
+			return nil
+		}
+	}
+	if len(w.names) < maxPointers+maxLabels && start < 1<<14 {
+		w.names = append(w.names, uint16(start))
+	}
+	return nil
+}
+
+const maxLabels = 127
+
+// sameName reports whether the uncompressed name at the start of in is name, whatever the case.
+func sameName(in, name []byte) bool {
+	if len(in) < len(name) {
+		return false
+	}
+	for i, b := range name {
+		if lower[in[i]] != lower[b] {
 			return false
 		}
-		end, err = skipName(msg[:rr.End], end)
-		return err == nil && end+20 == rr.End
-	case TypeSVCB, TypeHTTPS:
-		return validSVCB(msg, rr)
-	case TypeOPT:
-		return false // belongs in the additional section
 	}
 	return true
+}
+
+// layout says where names are in the RDATA of a type: behind before octets, so many of them, and then
+// exactly after octets. RFC 3597 §4 names the types in which they may be compressed.
+type layout struct{ before, names, after int }
+
+func layoutOf(typ uint16) (layout, bool) {
+	switch typ {
+	case TypeNS, TypeCNAME, TypePTR, TypeDNAME, 3, 4, 7, 8, 9: // MD, MF, MB, MG, MR
+		return layout{names: 1}, true
+	case 14, 17: // MINFO, RP
+		return layout{names: 2}, true
+	case TypeMX, 18, 21, 36: // AFSDB, RT, KX
+		return layout{before: 2, names: 1}, true
+	case 26: // PX
+		return layout{before: 2, names: 2}, true
+	case TypeSRV:
+		return layout{before: 6, names: 1}, true
+	case TypeSOA:
+		return layout{names: 2, after: 20}, true
+	}
+	return layout{}, false
+}
+
+// data appends the RDATA of a record, its names written in full but for those of CNAME, NS, PTR, MX and
+// SOA (RFC 3597 §4 lets nobody compress others), and checks its form. With dst nil it only checks.
+func (w *writer) data(dst []byte, rr record) ([]byte, error) {
+	data := w.msg[rr.Data:rr.End]
+	if l, ok := layoutOf(rr.Type); ok {
+		if len(data) < l.before {
+			return nil, ErrFormat
+		}
+		dst = append(dst, data[:l.before]...)
+		off := rr.Data + l.before
+		for range l.names {
+			start := len(dst)
+			var err error
+			if dst, off, err = appendRaw(dst, w.msg[:rr.End], off); err != nil {
+				return nil, ErrFormat
+			}
+			if rr.Type == TypeCNAME && start > 0 && start < 1<<14 && len(w.names) < maxPointers+maxLabels {
+				w.names = append(w.names, uint16(start)) // the next owner, as a rule
+			}
+		}
+		if off+l.after != rr.End {
+			return nil, ErrFormat
+		}
+		return append(dst, w.msg[off:rr.End]...), nil
+	}
+	ok := true
+	switch rr.Type {
+	case TypeA:
+		ok = len(data) == 4
+	case TypeAAAA:
+		ok = len(data) == 16
+	case TypeSVCB, TypeHTTPS:
+		ok = validSVCB(w.msg, rr)
+	case typeNAPTR:
+		ok = plainNAPTR(data)
+	case TypeOPT:
+		ok = false // belongs in the additional section
+	}
+	if !ok {
+		return nil, ErrFormat
+	}
+	return append(dst, data...), nil
+}
+
+const typeNAPTR uint16 = 35
+
+// plainNAPTR reports whether the name at the end of a NAPTR record's RDATA is whole and uncompressed
+// (RFC 3403 §4.1).
+func plainNAPTR(data []byte) bool {
+	off := 4
+	for range 3 {
+		if off >= len(data) {
+			return false
+		}
+		off += int(data[off]) + 1
+	}
+	var buf [MaxName]byte
+	_, end, err := plainName(&buf, data, off)
+	return err == nil && end == len(data)
 }
 
 // Target is a kind of thing that an answer leads to.
@@ -239,7 +452,8 @@ func svcbParams(msg []byte, rr record, yield func(key uint16, value []byte) bool
 	if rr.End-rr.Data < 3 {
 		return false
 	}
-	off, err := skipName(msg[:rr.End], rr.Data+2)
+	var buf [MaxName]byte
+	_, off, err := plainName(&buf, msg[:rr.End], rr.Data+2) // RFC 9460 §2.2: never compressed
 	if err != nil {
 		return false
 	}

@@ -174,7 +174,7 @@ func TestAnAnswerIsCutToWhatWasAskedFor(t *testing.T) {
 	m.SetEdns0(4096, false)
 	packet := pack(t, m)
 
-	a, err := dnswire.ParseAnswer(packet, q.Id, []byte("\x03www\x07example\x03org\x00"), dns.TypeA, 1, false)
+	a, err := dnswire.ParseAnswer(packet, q.Id, []byte("\x03www\x07example\x03org\x00"), dns.TypeA, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestANegativeAnswerLivesAsLongAsItsSOASays(t *testing.T) {
 	q := question("no.example.org", dns.TypeA)
 	m := response(t, q, nil, rrs(t, "example.org. 3600 IN SOA ns. host. 1 2 3 4 120"), nil)
 	m.Rcode = dns.RcodeNameError
-	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x02no\x07example\x03org\x00"), dns.TypeA, 1, false)
+	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x02no\x07example\x03org\x00"), dns.TypeA, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,17 +223,17 @@ func TestAnAnswerToAnotherQuestionIsNotBelieved(t *testing.T) {
 	} {
 		m := good.Copy()
 		change(m)
-		if _, err := dnswire.ParseAnswer(pack(t, m), q.Id, key, dns.TypeA, 1, false); err == nil {
+		if _, err := dnswire.ParseAnswer(pack(t, m), q.Id, key, dns.TypeA, false); err == nil {
 			t.Errorf("%s: believed", name)
 		}
 	}
 	whole := pack(t, good)
 	for n := range whole {
-		if _, err := dnswire.ParseAnswer(bytes.Clone(whole[:n]), q.Id, key, dns.TypeA, 1, false); err == nil {
+		if _, err := dnswire.ParseAnswer(bytes.Clone(whole[:n]), q.Id, key, dns.TypeA, false); err == nil {
 			t.Errorf("cut off at %d octets of %d: believed", n, len(whole))
 		}
 	}
-	if _, err := dnswire.ParseAnswer(whole, q.Id, key, dns.TypeA, 1, false); err != nil {
+	if _, err := dnswire.ParseAnswer(whole, q.Id, key, dns.TypeA, false); err != nil {
 		t.Errorf("the right one: %v", err)
 	}
 }
@@ -242,11 +242,11 @@ func TestEveryTargetIsFound(t *testing.T) {
 	q := question("a.example", dns.TypeHTTPS)
 	m := response(t, q, rrs(
 		t, "a.example. 60 IN CNAME B.example.", "b.example. 60 IN DNAME c.example.",
-		`d.example. 60 IN HTTPS 1 svc.example. ipv4hint=192.0.2.7,192.0.2.8 ipv6hint=2001:db8::7`,
-		`e.example. 60 IN HTTPS 1 . alpn=h2`, "f.example. 60 IN HTTPS 0 alias.example.",
-		"g.example. 60 IN A 192.0.2.9", "g.example. 60 IN AAAA ::ffff:192.0.2.10", "h.example. 60 IN TXT x",
+		`b.example. 60 IN HTTPS 1 svc.example. ipv4hint=192.0.2.7,192.0.2.8 ipv6hint=2001:db8::7`,
+		`b.example. 60 IN HTTPS 1 . alpn=h2`, "b.example. 60 IN HTTPS 0 alias.example.",
+		"b.example. 60 IN A 192.0.2.9", "b.example. 60 IN AAAA ::ffff:192.0.2.10", "b.example. 60 IN TXT x",
 	), nil, nil)
-	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x01a\x07example\x00"), dns.TypeHTTPS, 1, false)
+	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x01a\x07example\x00"), dns.TypeHTTPS, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +276,83 @@ func TestEveryTargetIsFound(t *testing.T) {
 		{dnswire.TargetAddress, "", "192.0.2.10"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOnlyWhatTheQuestionLeadsToIsHandedOn(t *testing.T) {
+	q := question("a.example", dns.TypeA)
+	m := response(t, q,
+		rrs(t, "other.example. 60 IN A 192.0.2.1", "sub.old.example. 60 IN CNAME x.example.", "a.example. 60 IN CNAME sub.old.example.",
+			"old.example. 60 IN DNAME new.example.", "sub.old.example. 60 IN CNAME sub.new.example.", "sub.new.example. 60 IN A 192.0.2.2",
+			"notsub.new.example. 60 IN A 192.0.2.3"),
+		rrs(t, "evil.example. 60 IN A 192.0.2.4", "evil.example. 60 IN CNAME listed.example.", "example. 60 IN NS ns.example."), nil)
+	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x01a\x07example\x00"), dns.TypeA, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := new(dns.Msg)
+	if err := got.Unpack(a.Msg); err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for _, rr := range append(got.Answer, got.Ns...) {
+		kept = append(kept, rr.Header().Name+" "+dns.Type(rr.Header().Rrtype).String())
+	}
+	want := []string{"a.example. CNAME", "old.example. DNAME", "sub.old.example. CNAME", "sub.new.example. A", "example. NS"}
+	if diff := cmp.Diff(want, kept); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A name that points into a time to live reads differently when that is lowered. What was judged must be
+// what is served.
+func TestATargetDoesNotChangeWithTheAgeOfTheAnswer(t *testing.T) {
+	var msg []byte
+	msg = append(msg, 0, 7, 0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 0)
+	msg = append(msg, "\x01a\x07example\x00\x00\x01\x00\x01"...)
+	msg = append(msg, 0xC0, 12, 0, 16, 0, 1)
+	ttl := len(msg)
+	msg = append(msg, 1, 'z', 0, 0) // a TTL that is the name "z." too
+	msg = append(msg, 0, 2, 1, 'x')
+	msg = append(msg, 0xC0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 6, 3, 'b', 'a', 'd', 0xC0, byte(ttl))
+	a, err := dnswire.ParseAnswer(msg, 7, []byte("\x01a\x07example\x00"), dns.TypeA, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := func() string {
+		text := ""
+		dnswire.Targets(a.Msg, func(_ dnswire.Target, name []byte, _ netip.Addr) bool { text = string(name); return true })
+		return text
+	}
+	before := target()
+	dnswire.AgeTTLs(a.Msg, a.TTLs, 1<<20, 5)
+	if after := target(); before == "" || after != before {
+		t.Errorf("the target was %q and is %q", before, after)
+	}
+}
+
+func TestNamesInRecordsSurviveBeingWrittenAnew(t *testing.T) {
+	q := question("a.example", dns.TypeMX)
+	texts := []string{
+		"a.example.	60	IN	MX	10 Mail.a.example.", "a.example.	60	IN	NAPTR	1 2 \"u\" \"E2U+sip\" \"x\" repl.example.",
+		"a.example.	60	IN	SRV	1 2 3 srv.example.", "a.example.	60	IN	RP	who.example. what.example.",
+		"a.example.	60	IN	MINFO	one.example. two.example.", "a.example.	60	CLASS1	TYPE65280	\\# 3 616263",
+	}
+	m := response(t, q, rrs(t, texts...), nil, nil)
+	a, err := dnswire.ParseAnswer(pack(t, m), q.Id, []byte("\x01a\x07example\x00"), dns.TypeMX, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := new(dns.Msg)
+	if err := got.Unpack(a.Msg); err != nil {
+		t.Fatal(err)
+	}
+	var answers []string
+	for _, rr := range got.Answer {
+		answers = append(answers, rr.String())
+	}
+	if diff := cmp.Diff(texts, answers); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -341,7 +418,7 @@ func FuzzAnswerIsWellFormed(f *testing.F) {
 	f.Add(pack(f, m), false)
 	key := []byte("\x01a\x07example\x00")
 	f.Fuzz(func(t *testing.T, packet []byte, keep bool) {
-		a, err := dnswire.ParseAnswer(bytes.Clone(packet), 7, key, dns.TypeHTTPS, 1, keep)
+		a, err := dnswire.ParseAnswer(bytes.Clone(packet), 7, key, dns.TypeHTTPS, keep)
 		if err != nil || a.TC {
 			return
 		}
@@ -349,9 +426,20 @@ func FuzzAnswerIsWellFormed(f *testing.F) {
 		if int(answers)+int(authority) != len(a.TTLs) {
 			t.Fatalf("%d and %d records, %d TTLs", answers, authority, len(a.TTLs))
 		}
-		dnswire.BoundTTLs(a.Msg, a.TTLs, 1, 100)
-		dnswire.AgeTTLs(a.Msg, a.TTLs, 3, 50)
-		dnswire.Targets(a.Msg, func(_ dnswire.Target, name []byte, _ netip.Addr) bool { return len(name) <= dnswire.MaxName })
+		targets := func() (all string) {
+			dnswire.Targets(a.Msg, func(_ dnswire.Target, name []byte, addr netip.Addr) bool {
+				all += string(name) + addr.String() + ";"
+				return true
+			})
+			return all
+		}
+		before := targets()
+		dnswire.BoundTTLs(a.Msg, a.TTLs, 1, 1<<31-1)
+		dnswire.AgeTTLs(a.Msg, a.TTLs, 3, 0x01610000)
+		if after := targets(); after != before {
+			t.Fatalf("targets %q became %q with age", before, after)
+		}
+		// miekg reads the data of every type; ours are checked for those that a client may trip over.
 		if _, _, err := dns.UnpackDomainName(a.Msg, 12); err != nil {
 			t.Fatalf("the question's name: %v", err)
 		}
@@ -377,7 +465,7 @@ func BenchmarkParseAnswer(b *testing.B) {
 	key := []byte("\x03www\x07example\x03org\x00")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := dnswire.ParseAnswer(packet, q.Id, key, dns.TypeA, 1, false); err != nil {
+		if _, err := dnswire.ParseAnswer(packet, q.Id, key, dns.TypeA, false); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -47,6 +47,18 @@ func plainName(dst *[MaxName]byte, msg []byte, off int) (n, end int, err error) 
 // returns the offset behind the name as it stands at off.
 func AppendName(dst, msg []byte, off int) (key []byte, end int, err error) {
 	start := len(dst)
+	if dst, end, err = appendRaw(dst, msg, off); err != nil {
+		return dst, 0, err
+	}
+	for i, b := range dst[start:] {
+		dst[start+i] = lower[b]
+	}
+	return dst, end, nil
+}
+
+// appendRaw is AppendName in the case of the message.
+func appendRaw(dst, msg []byte, off int) (name []byte, end int, err error) {
+	start := len(dst)
 	limit := off // a pointer must point before the part of the name that it continues
 	for {
 		if off >= len(msg) {
@@ -72,9 +84,7 @@ func AppendName(dst, msg []byte, off int) (key []byte, end int, err error) {
 		case len(dst)-start+size+1 > MaxName || off+size+1 > len(msg):
 			return dst, 0, ErrFormat
 		}
-		for _, b := range msg[off : off+size+1] {
-			dst = append(dst, lower[b])
-		}
+		dst = append(dst, msg[off:off+size+1]...)
 		off += size + 1
 		if size == 0 {
 			if end == 0 {

@@ -87,6 +87,14 @@ func (d *Daemon) controlHandler() http.Handler {
 		}
 		writeJSON(w, d.status(queue)) //nolint:contextcheck // the dispatcher bounds its own wait
 	})
+	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
+		ex, err := d.explain(r.FormValue("name"), r.FormValue("client"), r.FormValue("at"))
+		if err != nil {
+			writeText(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		writeJSON(w, ex)
+	})
 	mux.HandleFunc("POST /flush", func(w http.ResponseWriter, r *http.Request) {
 		if err := d.record.Flush(r.Context()); err != nil {
 			writeText(w, http.StatusInternalServerError, err.Error())
@@ -158,6 +166,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.do(ctx, http.MethodGet, "/status", nil, &s)
 	return s, err
+}
+
+// Explain asks for a decision of what is in force; at is RFC 3339, "" for now.
+func (c *Client) Explain(ctx context.Context, name, client, at string) (Explained, error) {
+	var ex Explained
+	err := c.do(ctx, http.MethodGet, "/explain?"+url.Values{"name": {name}, "client": {client}, "at": {at}}.Encode(), nil, &ex)
+	return ex, err
 }
 
 // Flush returns once every breach seen so far is written down.

@@ -35,16 +35,16 @@ func TestTheControlSocketTellsWhatRuns(t *testing.T) {
 	}
 	for i := range got.Lists {
 		if got.Lists[i].AgeSeconds >= 3600 && got.Lists[i].AgeSeconds < 3700 {
-			got.Lists[i].AgeSeconds, got.Lists[i].Modified = 3600, got.Started
+			got.Lists[i].AgeSeconds, got.Lists[i].Modified = 3600, "an hour ago"
 		}
 	}
 	builtin := func(category string) ListStatus {
-		return ListStatus{Category: category, List: "builtin:" + category, Format: "domains", Entries: 1, State: "loaded", From: "source"}
+		return ListStatus{Category: category, List: "builtin:" + category, Format: "domains", Entries: 1, State: "loaded", From: "source", SelfTest: true}
 	}
 	want := []ListStatus{
 		builtin("iwf"), builtin("ctiru"),
-		{Category: "drugs", List: "drugs.txt", Format: "domains", Entries: 1, Modified: got.Started, AgeSeconds: 3600, State: "loaded", Required: true, From: "source"},
-		{Category: "gaming", List: "gaming.txt", Format: "domains", Entries: 1, Modified: got.Started, AgeSeconds: 3600, State: "loaded", From: "source"},
+		{Category: "drugs", List: "drugs.txt", Format: "domains", Entries: 1, Modified: "an hour ago", AgeSeconds: 3600, State: "loaded", Required: true, From: "source"},
+		{Category: "gaming", List: "gaming.txt", Format: "domains", Entries: 1, Modified: "an hour ago", AgeSeconds: 3600, State: "loaded", From: "source"},
 	}
 	if diff := cmp.Diff(want, got.Lists); diff != "" {
 		t.Errorf("lists (-want +got):\n%s", diff)
@@ -56,6 +56,37 @@ func TestTheControlSocketTellsWhatRuns(t *testing.T) {
 	s.stop()
 	if _, err := Dial(t.Context(), filepath.Join(s.dir, "data")); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("after the stop: %v, want ErrNotRunning", err)
+	}
+}
+
+func TestExplainGoesByWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	s.stop()
+	s.write("drugs.txt", "<html>gone</html>\n") // served from its last good copy now
+	s.start()
+	s.configure(edit("block: [gaming]", "block: []")) // and not reloaded
+	client, err := Dial(t.Context(), filepath.Join(s.dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, name := range []string{"pills.example", "games.example", "www.example.org"} {
+		ex, err := client.Explain(t.Context(), name, "10.20.0.1", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ex.Config.Changed || ex.Config.Path != s.path || ex.Waiting != nil {
+			t.Errorf("%s: %+v", name, ex)
+		}
+		got[name] = ex.Verdict
+	}
+	if diff := cmp.Diff(map[string]string{"pills.example": "block", "games.example": "block", "www.example.org": "allow"}, got); diff != "" {
+		t.Errorf("verdicts (-want +got):\n%s", diff)
+	}
+	if _, err := client.Explain(t.Context(), "a..b", "pupil", "noon"); err == nil {
+		t.Error("nonsense was explained")
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -73,6 +74,9 @@ type Daemon struct {
 	metrics   net.Listener // nil where there is none
 	control   controlListener
 	forIT     chan string // what a system alert is to be sent about
+
+	loggedMu sync.Mutex
+	logged   map[string]string // the problems that the log has, by their withoutCounts
 
 	read    stamp // of the file when it was read at start
 	current atomic.Pointer[snapshot]
@@ -147,7 +151,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	opened = append(opened, d.control)
 	if cfg.Metrics != "" {
 		if d.metrics, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Metrics); err != nil {
-			return nil, fmt.Errorf("listen.metrics: %w", err)
+			return nil, fmt.Errorf("listen.metrics: %w%s", err, portTaken(err, "listen.metrics"))
 		}
 		opened = append(opened, d.metrics)
 	}
@@ -156,12 +160,22 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		Registerer: d.telemetry.registry, Logger: d.log, Settings: settings(s.filter),
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, portTaken(err, "listen.dns"))
 	}
 	s.since = d.now()
 	d.current.Store(s)
 	d.telemetry.reloaded(!s.fallback, s.since)
 	return d, nil
+}
+
+// portTaken says what to do where a key's port is another program's; "" where err is another one.
+func portTaken(err error, key string) string {
+	var op *net.OpError
+	if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &op) {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(op.Addr.String())
+	return fmt.Sprintf(" (see who has it: ss -lnptu 'sport = :%s'; or change %s)", port, key)
 }
 
 // readStart reads the configuration to start with: the file's, or, where that is refused, the last
@@ -249,7 +263,7 @@ func (d *Daemon) begin(ctx context.Context) {
 	if s.filter.Policy.Ready() {
 		d.compareLocked(ctx, &s)
 	}
-	for _, w := range s.filter.Warnings(d.path) {
+	for _, w := range s.filter.WarningTexts() {
 		d.log.Warn("configuration", "warning", w)
 	}
 	d.accept(ctx, &s, "start", "config.start")

@@ -31,13 +31,10 @@ func Assemble(ctx context.Context, cfg *config.Config, loader *blocklist.Loader,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	ready := true
 	for _, l := range f.Lists {
-		if l.List == nil {
-			ready = ready && !l.Required
-			continue
+		if l.List != nil {
+			f.sources = append(f.sources, blocklist.Source{ID: l.ID, Category: l.Category, List: l.List})
 		}
-		f.sources = append(f.sources, blocklist.Source{ID: l.ID, Category: l.Category, List: l.List})
 	}
 	if old != nil && slices.Equal(f.sources, old.sources) {
 		f.set = old.set
@@ -45,7 +42,7 @@ func Assemble(ctx context.Context, cfg *config.Config, loader *blocklist.Loader,
 		f.set = blocklist.Build(f.sources)
 	}
 	var err error
-	f.Policy, err = policy.Compile(cfg.Policy, f.set, ready)
+	f.Policy, err = policy.Compile(cfg.Policy, f.set, len(f.waiting()) == 0)
 	if err != nil {
 		return nil, fmt.Errorf("compile the policy: %w", err)
 	}
@@ -62,17 +59,20 @@ func ownNames(cfg *config.Config) []blocklist.Name {
 }
 
 // ListProblems returns a problem for each list whose source cannot be used now, with its place in
-// the configuration, which is called file: in refused the required ones, in warned the others.
-func (f *Filter) ListProblems(file string) (refused, warned config.Errors) {
+// the configuration: in refused the required ones, in warned the others.
+func (f *Filter) ListProblems() (refused, warned config.Errors) {
 	for _, l := range f.Lists {
 		if l.Err == nil {
 			continue
 		}
 		p := config.Error{
-			File: file, Line: l.Line, Column: l.Column,
+			File: f.Config.File, Line: l.Line, Column: l.Column,
 			Path: "categories." + f.category(l) + ".lists", Problem: l.Err.Error(),
 		}
 		switch {
+		case l.Required && f.Config.Policy.Categories[l.Category].Locked:
+			p.Hint = "the list is required: put it there"
+			refused = append(refused, p)
 		case l.Required:
 			p.Hint = "the list is required: put it there, or say required: false"
 			refused = append(refused, p)
@@ -85,6 +85,20 @@ func (f *Filter) ListProblems(file string) (refused, warned config.Errors) {
 		}
 	}
 	return refused, warned
+}
+
+// waiting are the required lists that have nothing to serve. While there is one the policy is not ready.
+func (f *Filter) waiting() []blocklist.Loaded {
+	return slices.DeleteFunc(slices.Clone(f.Lists), func(l blocklist.Loaded) bool { return l.List != nil || !l.Required })
+}
+
+// Waiting says for which required lists the policy waits, and what is the matter with each.
+func (f *Filter) Waiting() []string {
+	var out []string
+	for _, l := range f.waiting() {
+		out = append(out, fmt.Sprintf("list %s of category %s: %v", l.ID, f.category(l), l.Err))
+	}
+	return out
 }
 
 // category is the name of the list's category.
@@ -129,26 +143,29 @@ func (f *Filter) weakened(before []lockedCategory) []string {
 			out = append(out, fmt.Sprintf("the locked category %s is gone", b.Name))
 		case b.Enforceable > 0 && now[i].Enforceable == 0,
 			b.Enforceable+b.Unenforceable > 0 && now[i].Enforceable+now[i].Unenforceable == 0:
-			out = append(out, fmt.Sprintf("the locked category %s had %d entries and has none", b.Name, b.Enforceable+b.Unenforceable))
+			out = append(out, fmt.Sprintf("the locked category %s had %s and has none", b.Name, Plural(b.Enforceable+b.Unenforceable, "entry", "entries")))
 		}
 	}
 	return out
 }
 
 // vainAllows names the allow rules for names in locked categories: they load, and lift nothing.
-func (f *Filter) vainAllows() []string {
+func (f *Filter) vainAllows() config.Errors {
 	var locked blocklist.Categories
 	for i, c := range f.Config.Policy.Categories {
 		if c.Locked {
 			locked = locked.With(blocklist.Category(i))
 		}
 	}
-	var out []string
+	var out config.Errors
 	for _, r := range f.Config.Policy.Rules {
 		for _, n := range r.Names {
 			if r.Allow && f.set.Match([]byte(n))&locked != 0 {
 				// The name may be of a confidential list: the line says which rule it is.
-				out = append(out, fmt.Sprintf("the rule at line %d allows a name of a locked category: it has no effect", r.Line))
+				out = append(out, config.Error{
+					File: f.Config.File, Line: r.Line, Column: 1, Path: "rules",
+					Problem: "this rule allows a name of a locked category: it has no effect",
+				})
 				break
 			}
 		}
@@ -191,14 +208,15 @@ func (f *Filter) Summary() string {
 		}
 	}
 	return strings.Join([]string{
-		plural(len(f.Config.Policy.Groups), "group", "groups"),
-		plural(len(f.Config.Policy.Categories), "category", "categories"),
-		plural(loaded, "list", "lists") + " with " + plural(entries, "entry", "entries"),
-		plural(len(f.Config.Policy.Rules), "rule", "rules"),
+		Plural(len(f.Config.Policy.Groups), "group", "groups"),
+		Plural(len(f.Config.Policy.Categories), "category", "categories"),
+		Plural(loaded, "list", "lists") + " with " + Plural(entries, "entry", "entries"),
+		Plural(len(f.Config.Policy.Rules), "rule", "rules"),
 	}, ", ")
 }
 
-func plural(n int, one, many string) string {
+// Plural is a number with the right word behind it, for people.
+func Plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"time"
 )
@@ -31,6 +33,9 @@ func (d *Daemon) ownProblems() []string {
 		name := fmt.Sprintf("list %s of category %s", l.ID, s.filter.category(l))
 		switch {
 		case l.Err == nil:
+		case l.List == nil && l.Required && l.Confidential:
+			out = append(out, fmt.Sprintf("%s is required and cannot be read; lists of confidential categories keep no copy on disk, "+
+				"so questions are answered SERVFAIL until it is back: %v", name, l.Err))
 		case l.List == nil && l.Required:
 			out = append(out, fmt.Sprintf("%s is required and has never been there, so that queries fail: %v", name, l.Err))
 		case l.List == nil:
@@ -55,12 +60,13 @@ func (e *Refused) brief() string {
 	return fmt.Sprintf("%s (and %d more)", e.Reasons[0], len(e.Reasons)-1)
 }
 
-// watchHealth alerts IT to what is wrong.
+// watchHealth logs what is wrong, and alerts IT to it.
 func (d *Daemon) watchHealth(ctx context.Context) {
 	tick := time.NewTicker(healthInterval)
 	defer tick.Stop()
 	for {
 		d.raise()
+		d.logHealth() //nolint:contextcheck // the dispatcher bounds its own wait
 		select {
 		case <-ctx.Done():
 			return
@@ -78,6 +84,33 @@ func (d *Daemon) raise() {
 		d.tellIT(p)
 	}
 }
+
+// logHealth says once in the log that a problem is there, and once that it is gone.
+func (d *Daemon) logHealth() {
+	now := map[string]string{}
+	for _, p := range d.Problems() {
+		now[withoutCounts(p)] = p
+	}
+	d.loggedMu.Lock()
+	defer d.loggedMu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		if _, said := d.logged[key]; !said {
+			d.log.Warn("health", "problem", now[key])
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(d.logged)) {
+		if _, still := now[key]; !still {
+			d.log.Info("health", "resolved", d.logged[key])
+		}
+	}
+	d.logged = now
+}
+
+// counts are the numbers of a problem that change while it stays the same one. Those of addresses and
+// versions are part of it: they touch a dot or a colon.
+var counts = regexp.MustCompile(`(^|[ (])([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z|[0-9]+\b)`)
+
+func withoutCounts(problem string) string { return counts.ReplaceAllString(problem, "$1") }
 
 // tellIT has a system alert sent. It does not wait, for the record's writer calls it too, and that is
 // who stores the alert. Where too many wait the message is dropped: what goes on being wrong is told

@@ -79,7 +79,7 @@ func (d *Daemon) Reload(ctx context.Context, who string) (warnings []string, err
 		d.raise()
 		return nil, r
 	}
-	warnings = next.Warnings(d.path)
+	warnings = next.WarningTexts()
 	for _, w := range warnings {
 		d.log.Warn("configuration", "warning", w)
 	}
@@ -101,7 +101,7 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 		return nil, nil, err
 	}
 	d.telemetry.listsRead(next)
-	if missing, _ := next.ListProblems(d.path); missing != nil {
+	if missing, _ := next.ListProblems(); missing != nil {
 		return nil, nil, missing
 	}
 	if now.accepted != nil {
@@ -155,7 +155,10 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 	if s.accepted != nil {
 		before = s.accepted.Hash
 	}
-	detail := append([]string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary()}, f.vainAllows()...)
+	detail := []string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary()}
+	for _, w := range f.vainAllows() {
+		detail = append(detail, w.Error())
+	}
 	if s.fallback {
 		detail = append(detail, "the last accepted configuration, because the file's was refused: "+s.refused.brief())
 	}
@@ -251,20 +254,30 @@ func settings(f *Filter) resolver.Settings {
 	}
 }
 
-// Warnings says what is not right with a filter that is nevertheless in force. Its configuration is
-// called file.
-func (f *Filter) Warnings(file string) []string {
-	var out []string
-	for _, w := range f.Config.Warnings {
-		out = append(out, w.Error())
-	}
-	_, lists := f.ListProblems(file)
-	for _, w := range lists {
-		out = append(out, w.Error())
-	}
-	out = append(out, f.vainAllows()...)
+// Warnings says what is not right with a filter that is nevertheless in force. What has no place in
+// the file has line 0.
+func (f *Filter) Warnings() config.Errors {
+	_, lists := f.ListProblems()
+	out := slices.Concat(f.Config.Warnings, lists, f.vainAllows())
 	if len(f.Config.NotEnforced) > 0 {
-		out = append(out, "not yet enforced: "+strings.Join(f.Config.NotEnforced, ", "))
+		out = append(out, config.Error{File: f.Config.File, Problem: "not yet enforced: " + strings.Join(f.Config.NotEnforced, ", ")})
 	}
 	return out
+}
+
+// WarningTexts are the Warnings as lines for people.
+func (f *Filter) WarningTexts() []string {
+	out := []string{}
+	for _, w := range f.Warnings() {
+		out = append(out, WarningText(w))
+	}
+	return out
+}
+
+// WarningText is a warning as a line for people, without a place where it has none.
+func WarningText(w config.Error) string {
+	if w.Line == 0 {
+		return w.Problem
+	}
+	return w.Error()
 }

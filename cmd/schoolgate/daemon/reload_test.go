@@ -162,7 +162,7 @@ func TestAReloadDoesNotWeakenALockedCategory(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"unlocked", edit("locked: true, ", ""), "category drugs was locked and no longer is"},
 		{"removed", edit("  drugs: {severity: medium, locked: true, lists: [{path: drugs.txt, required: true}]}\n", ""), "the locked category drugs is gone"},
-		{"emptied", edit("[{path: drugs.txt, required: true}]", "[]"), "the locked category drugs had 1 entries and has none"},
+		{"emptied", edit("[{path: drugs.txt, required: true}]", "[]"), "the locked category drugs had 1 entry and has none"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -195,7 +195,7 @@ func TestAnAllowOfALockedNameHasNoEffectAndIsAudited(t *testing.T) {
 	if got := s.dig("sub.pills.example"); got != "NXDOMAIN EDE 15" {
 		t.Errorf("got %s", got)
 	}
-	if acts := s.acts(); !strings.HasSuffix(acts[0], "; the rule at line 11 allows a name of a locked category: it has no effect") {
+	if acts := s.acts(); !strings.HasSuffix(acts[0], "schoolgate.yaml:11:1: rules: this rule allows a name of a locked category: it has no effect") {
 		t.Errorf("audit: %q", acts)
 	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -254,6 +255,73 @@ func TestUntilEveryRequiredListIsThereNothingIsLookedUp(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, s.acts()); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)
+	}
+}
+
+func TestAConfidentialListThatIsGoneIsNotSaidNeverToHaveBeenThere(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.configure(edit("severity: medium, locked: true", "severity: medium, locked: true, confidential: true"))
+	s.start()
+	s.stop()
+	s.remove("drugs.txt")
+	s.start()
+	want := "list drugs.txt of category drugs is required and cannot be read; lists of confidential categories keep no copy on disk, " +
+		"so questions are answered SERVFAIL until it is back: open "
+	code, body := s.get("/healthz")
+	if code != 503 || !strings.HasPrefix(body, want) {
+		t.Errorf("/healthz: %d %q", code, body)
+	}
+	if refused, _ := s.Filter().ListProblems(); len(refused) != 1 || refused[0].Hint != "the list is required: put it there" {
+		t.Errorf("a hint to make the list of a locked category optional: %v", refused)
+	}
+
+	s.logHealth()
+	s.write("drugs.txt", "pills.example\n")
+	s.tryLists(t.Context())
+	s.logHealth()
+	s.stop()
+	for _, want := range []string{"level=WARN msg=health problem=\"list drugs.txt of", "level=INFO msg=health resolved=\"list drugs.txt of"} {
+		if n := strings.Count(s.log.String(), want); n != 1 {
+			t.Errorf("%d times in the log: %s\n%s", n, want, s.log)
+		}
+	}
+}
+
+func TestAProblemWhoseCountChangesIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	for a, b := range map[string]string{
+		`alerts: the receiver "it2" does not take them: 3 wait, the oldest since 2026-11-20T10:00:00Z`: `alerts: the receiver "it2" does not take them: 14 wait, the oldest since 2026-11-21T11:30:00Z`,
+		"breach record: disk full; waiting in memory: 3":                                               "breach record: disk full; waiting in memory: 400",
+	} {
+		if withoutCounts(a) != withoutCounts(b) {
+			t.Errorf("%q and %q", withoutCounts(a), withoutCounts(b))
+		}
+	}
+	if a := "upstream udp://127.0.0.1:5301 does not answer"; withoutCounts(a) != a {
+		t.Errorf("an address is no count: %q", withoutCounts(a))
+	}
+}
+
+func TestAPortThatIsTakenIsSaidWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	_, port, _ := net.SplitHostPort(tcp.Addr().String())
+	for key, yaml := range map[string]string{
+		"listen.dns":     edit(`dns: ["127.0.0.1:0"]`, `dns: ["127.0.0.1:`+port+`"]`),
+		"listen.metrics": edit(`metrics: "127.0.0.1:0"`, `metrics: "127.0.0.1:`+port+`"`),
+	} {
+		s := newSchool(t)
+		s.configure(yaml)
+		_, err := New(t.Context(), s.options())
+		want := " (see who has it: ss -lnptu 'sport = :" + port + "'; or change " + key + ")"
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q at the end", key, err, want)
+		}
 	}
 }
 

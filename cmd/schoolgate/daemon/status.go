@@ -1,11 +1,16 @@
 package daemon
 
 import (
+	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"schoolgate/blocklist"
 	"schoolgate/config"
+	"schoolgate/policy"
 	"schoolgate/policy/breach"
 )
 
@@ -36,9 +41,11 @@ type Status struct {
 
 // ConfigStatus is the configuration in force.
 type ConfigStatus struct {
-	Path  string    `json:"path"` // "" for the built-in default
+	Path  string    `json:"path"` // absolute; "" for the built-in default
 	Hash  string    `json:"hash"`
 	Since time.Time `json:"since"`
+	// Changed says that the file on disk is no longer what is in force.
+	Changed bool `json:"changed"`
 	// Fallback says that it is the last accepted one, because the file's was refused at start.
 	Fallback bool `json:"fallback"`
 	// Refused is why the last reload or start did not take the file, all reasons.
@@ -53,31 +60,33 @@ type ListStatus struct {
 	Entries        int    `json:"entries"`         // that DNS can enforce
 	NotEnforceable int    `json:"not_enforceable"` // URLs with a path
 	Skipped        int    `json:"skipped"`         // lines that could not be read
-	// Modified is the time of the content, the zero time where that is not known.
-	Modified   time.Time `json:"modified"`
-	AgeSeconds int64     `json:"age_seconds"`
+	// Modified is the time of the content, RFC 3339, "" where that is not known.
+	Modified   string `json:"modified"`
+	AgeSeconds int64  `json:"age_seconds"`
 	// State is "loaded", "kept" (old content, for the source cannot be used), or "missing".
 	State    string `json:"state"`
 	Problem  string `json:"problem"`
 	Required bool   `json:"required"`
 	// From is where the content came from: "source", "memory" or "copy".
 	From string `json:"from"`
+	// SelfTest says that it holds only a name with which schools test their filter.
+	SelfTest bool `json:"self_test"`
 }
 
 // UpstreamStatus is one server that questions are forwarded to.
 type UpstreamStatus struct {
 	Server    string  `json:"server"`
 	Healthy   bool    `json:"healthy"`
-	RTTMillis float64 `json:"rtt_ms"`
+	RTTMillis float64 `json:"rtt_ms"` // 0: it has not answered yet
 	Queries   uint64  `json:"queries"`
 	Failures  uint64  `json:"failures"`
 }
 
 // QueueStatus is the alerts that wait for one receiver.
 type QueueStatus struct {
-	Receiver string    `json:"receiver"`
-	Length   int       `json:"length"`
-	Oldest   time.Time `json:"oldest"`
+	Receiver string `json:"receiver"`
+	Length   int    `json:"length"`
+	Oldest   string `json:"oldest"` // RFC 3339, "" where none waits
 }
 
 // ListStatus describes the lists of f as of a time.
@@ -85,8 +94,8 @@ func (f *Filter) ListStatus(now time.Time) []ListStatus {
 	out := []ListStatus{}
 	for _, l := range f.Lists {
 		s := ListStatus{
-			Category: f.category(l), List: l.ID, Required: l.Required, From: l.From, Modified: l.Modified,
-			State: "loaded", Format: string(l.Format),
+			Category: f.category(l), List: l.ID, Required: l.Required, From: l.From, Modified: f.timestamp(l.Modified),
+			State: "loaded", Format: string(l.Format), SelfTest: selfTest(l.Spec),
 		}
 		switch {
 		case l.List == nil:
@@ -109,6 +118,69 @@ func (f *Filter) ListStatus(now time.Time) []ListStatus {
 	return out
 }
 
+// timestamp is a time by the school's clock, "" for the zero time.
+func (f *Filter) timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.In(f.Config.Timezone).Format(time.RFC3339)
+}
+
+// configStatus is the configuration of s, compared with the file as it is now.
+func (d *Daemon) configStatus(s *snapshot) ConfigStatus {
+	cfg := s.filter.Config
+	c := ConfigStatus{Hash: cfg.Hash, Since: s.since.In(cfg.Timezone), Fallback: s.fallback, Refused: []string{}}
+	if s.refused != nil {
+		c.Refused = s.refused.Reasons
+	}
+	if d.path != "" {
+		c.Path, _ = filepath.Abs(d.path) // its error is that there is no working directory: then it is ""
+		yaml, err := config.ReadFile(d.path)
+		c.Changed = err != nil || hashOf(yaml) != cfg.Hash
+	}
+	return c
+}
+
+// Explained is a decision of what is in force, and which configuration that is.
+type Explained struct {
+	policy.Explanation
+	Config  ConfigStatus `json:"config"`
+	Waiting []string     `json:"waiting"` // as Filter.Waiting
+}
+
+// explain explains a decision of what is in force; at "" is now, else RFC 3339.
+func (d *Daemon) explain(name, client, at string) (Explained, error) {
+	s := d.current.Load()
+	key, nameErr := blocklist.ParseName(name)
+	addr, addrErr := netip.ParseAddr(client)
+	when, timeErr := d.now(), error(nil)
+	if at != "" {
+		when, timeErr = time.Parse(time.RFC3339, at)
+	}
+	if err := errors.Join(nameErr, addrErr, timeErr); err != nil {
+		return Explained{}, err
+	}
+	ex := s.filter.Policy.Explain(addr, key, when.In(s.filter.Config.Timezone))
+	return Explained{ex, d.configStatus(s), s.filter.Waiting()}, nil
+}
+
+// queues are the receivers in the configuration's order, and those that it no longer has and that
+// alerts wait for.
+func queues(f *Filter, waiting []breach.QueueState) []QueueStatus {
+	out := []QueueStatus{}
+	for _, r := range f.Config.Alerts.Receivers {
+		out = append(out, QueueStatus{Receiver: r.Name})
+	}
+	for _, q := range waiting {
+		i := slices.IndexFunc(out, func(s QueueStatus) bool { return s.Receiver == q.Receiver })
+		if i < 0 {
+			i, out = len(out), append(out, QueueStatus{Receiver: q.Receiver})
+		}
+		out[i].Length, out[i].Oldest = q.Length, f.timestamp(q.Oldest)
+	}
+	return out
+}
+
 // status gathers the Status.
 func (d *Daemon) status(queue []breach.QueueState) Status {
 	s := d.current.Load()
@@ -116,26 +188,18 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 	st := Status{
 		Build: d.build, PID: os.Getpid(), Started: d.started.In(cfg.Timezone), Time: now.In(cfg.Timezone),
 		Timezone: cfg.Timezone.String(), Site: cfg.Site,
-		Ready: s.filter.Policy.Ready(), Problems: orEmpty(d.Problems()), Warnings: orEmpty(s.filter.Warnings(d.path)),
-		Config: ConfigStatus{
-			Path: d.path, Hash: cfg.Hash, Since: s.since.In(cfg.Timezone), Fallback: s.fallback, Refused: []string{},
-		},
+		Ready: s.filter.Policy.Ready(), Problems: orEmpty(d.Problems()), Warnings: s.filter.WarningTexts(),
+		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()),
-		Upstreams: []UpstreamStatus{}, AlertQueue: []QueueStatus{}, Chain: d.record.Head(),
+		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(),
 	}
 	st.Healthy = len(st.Problems) == 0
-	if s.refused != nil {
-		st.Config.Refused = s.refused.Reasons
-	}
 	stats := d.resolver.Stats()
 	st.Cache = stats.CacheEntries
 	for _, u := range stats.Upstreams {
 		st.Upstreams = append(st.Upstreams, UpstreamStatus{
 			Server: u.Server, Healthy: u.Healthy, RTTMillis: float64(u.RTT.Microseconds()) / 1000, Queries: u.Queries, Failures: u.Failures,
 		})
-	}
-	for _, q := range queue {
-		st.AlertQueue = append(st.AlertQueue, QueueStatus{Receiver: q.Receiver, Length: q.Length, Oldest: q.Oldest})
 	}
 	return st
 }

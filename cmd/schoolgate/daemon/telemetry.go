@@ -173,7 +173,11 @@ func writeReload(w http.ResponseWriter, warnings []string, err error) {
 		writeText(w, http.StatusUnprocessableEntity, refused(err).Reasons...)
 		return
 	}
-	writeText(w, http.StatusOK, append([]string{"reloaded"}, warnings...)...)
+	lines := []string{"reloaded"}
+	for _, warning := range warnings {
+		lines = append(lines, "warning: "+warning)
+	}
+	writeText(w, http.StatusOK, lines...)
 }
 
 func writeText(w http.ResponseWriter, status int, lines ...string) {
