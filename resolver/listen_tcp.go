@@ -16,8 +16,8 @@ const (
 	tcpIdle           = 10 * time.Second
 	tcpWrite          = 5 * time.Second
 	maxTCP            = 2048 // connections in all
-	maxTCPPerAddress  = 128
-	maxTCPOutstanding = 128 // queries of one connection that are not answered yet
+	maxTCPPerAddress  = 128  // of one address, of IPv6 one /64
+	maxTCPOutstanding = 128  // queries of one connection that are not answered yet
 )
 
 type tcpListener struct {
@@ -70,8 +70,8 @@ func (l *tcpListener) run() {
 func (l *tcpListener) add(s *stream) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	client := s.from.Addr()
-	if l.stopping || len(l.open) >= maxTCP || l.perAddress[client] >= maxTCPPerAddress {
+	client := host(s.from.Addr())
+	if l.stopping || l.perAddress[client] >= maxTCPPerAddress || len(l.open) >= maxTCP && !l.makeRoom() {
 		return false
 	}
 	l.open[s] = struct{}{}
@@ -79,11 +79,37 @@ func (l *tcpListener) add(s *stream) bool {
 	return true
 }
 
+// makeRoom closes a connection that has nothing outstanding, so that those who hold many idle ones keep
+// nobody else out: it is most likely one of theirs (RFC 7766 §6.2.3 lets a server close any that is idle).
+func (l *tcpListener) makeRoom() bool {
+	for s := range l.open { // in no particular order
+		if len(s.outstanding) == 0 && !s.evicted {
+			s.evicted = true
+			s.conn.Close()
+			return true
+		}
+	}
+	return false
+}
+
+// host is what counts as one client: an IPv4 address, or the /64 of an IPv6 one, of which a device has
+// as many addresses as it likes.
+func host(addr netip.Addr) netip.Addr {
+	if addr.Is4() {
+		return addr
+	}
+	prefix, err := addr.Prefix(64)
+	if err != nil {
+		return addr
+	}
+	return prefix.Addr()
+}
+
 func (l *tcpListener) remove(s *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, s)
-	client := s.from.Addr()
+	client := host(s.from.Addr())
 	if l.perAddress[client]--; l.perAddress[client] == 0 {
 		delete(l.perAddress, client)
 	}
@@ -117,6 +143,7 @@ type stream struct {
 	from        netip.AddrPort
 	responses   chan []byte   // framed; never full, as outstanding is taken first
 	outstanding chan struct{} // holds one for each query that is not answered yet
+	evicted     bool          // closed to make room; under the listener's mu
 }
 
 func (s *stream) run() {

@@ -165,7 +165,7 @@ type Stats struct {
 // UpstreamStats is what is known of a server.
 type UpstreamStats struct {
 	Server   string
-	Healthy  bool
+	Healthy  bool          // false: it has answered nothing for a while
 	RTT      time.Duration // smoothed; 0: it has not answered yet
 	Queries  uint64
 	Failures uint64

@@ -747,6 +747,39 @@ func TestAnAddressHasAShareOfTheConnections(t *testing.T) {
 	}
 }
 
+func TestIdleConnectionsOfSomeKeepNobodyOut(t *testing.T) {
+	s := start(t, nil)
+	packet, err := ask("localhost", dns.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	framed := append([]byte{byte(len(packet) >> 8), byte(len(packet))}, packet...)
+	var open []net.Conn
+	defer func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}()
+	for i := range 16 {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(20+i))}}
+		for range 128 {
+			c, err := d.Dial("tcp", s.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, c)
+			if _, err := c.Write(framed); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 20 {
+		if r := s.exchange(t, ask("localhost", dns.TypeA), "tcp", "127.0.0.3"); len(r.Answer) != 1 {
+			t.Fatalf("another address: %v", r)
+		}
+	}
+}
+
 func TestASecondServerOnTheAddressIsAnError(t *testing.T) {
 	s := start(t, nil)
 	_, err := resolver.New(resolver.Config{

@@ -66,6 +66,8 @@ const (
 	// probeEvery is how often the strategy "fastest" asks another server than the fastest, so that
 	// it learns when that has changed.
 	probeEvery = 32
+	// deadAfter is how long a server must not have answered at all until people are told.
+	deadAfter = 10 * time.Second
 )
 
 // pool is a set of servers with what is known of them. Its servers outlive a reload that names them
@@ -84,6 +86,7 @@ type server struct {
 	mu       sync.Mutex
 	rtt      time.Duration // smoothed; 0: not known yet
 	failures int           // in a row
+	since    time.Time     // of the first of them
 	down     time.Duration // how long it was last left alone
 	until    time.Time     // left alone until then
 	queries  uint64
@@ -156,6 +159,9 @@ func (s *server) didNotAnswer(now time.Time) {
 	defer s.mu.Unlock()
 	s.queries++
 	s.failed++
+	if s.failures == 0 {
+		s.since = now
+	}
 	s.failures++
 	if s.failures >= failuresToDown {
 		s.down = min(max(2*s.down, downFirst), downMost)
@@ -166,7 +172,9 @@ func (s *server) didNotAnswer(now time.Time) {
 func (s *server) stats(now time.Time) UpstreamStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Three names that nobody can answer for are no dead server, but do put it last for a moment.
+	dead := s.failures >= failuresToDown && now.Sub(s.since) >= deadAfter
 	return UpstreamStats{
-		Server: s.String(), Healthy: !now.Before(s.until), RTT: s.rtt, Queries: s.queries, Failures: s.failed,
+		Server: s.String(), Healthy: !dead, RTT: s.rtt, Queries: s.queries, Failures: s.failed,
 	}
 }

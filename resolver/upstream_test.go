@@ -65,6 +65,24 @@ func TestAServerThatStaysDownIsAskedEverMoreSeldomAndComesBackAtOnce(t *testing.
 	}
 }
 
+func TestPeopleAreToldOfAServerThatAnswersNothingForAWhile(t *testing.T) {
+	s, now := testPool(t, "ordered").servers[0], time.Now()
+	for range failuresToDown {
+		s.didNotAnswer(now)
+	}
+	if !s.stats(now).Healthy {
+		t.Error("called dead for a few names that nobody answers")
+	}
+	s.didNotAnswer(now.Add(deadAfter))
+	if s.stats(now.Add(deadAfter)).Healthy {
+		t.Error("called alive after a while without any answer")
+	}
+	s.answered(time.Millisecond)
+	if !s.stats(now.Add(deadAfter)).Healthy {
+		t.Error("called dead after an answer")
+	}
+}
+
 func TestFastestAsksTheFastestAndNowAndThenAnother(t *testing.T) {
 	p, now := testPool(t, "fastest"), time.Now()
 	for i, rtt := range []time.Duration{30, 10, 20} {

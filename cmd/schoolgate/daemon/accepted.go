@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -57,6 +58,18 @@ func readAccepted(dir string) (*accepted, error) {
 		return nil, fmt.Errorf("read the last accepted configuration: %s is damaged: its checksum is wrong", filepath.Join(dir, acceptedFile))
 	}
 	return a, nil
+}
+
+// cutOff returns why yaml is most likely not what somebody wrote, but the beginning of it: what was
+// accepted, ended within a line. Without its last sections a configuration may still load, and alert
+// nobody. A file that ends with a line may be meant so.
+func (a *accepted) cutOff(yaml []byte) error {
+	if a == nil || len(yaml) >= len(a.YAML) || !bytes.HasPrefix(a.YAML, yaml) || bytes.HasSuffix(yaml, []byte("\n")) {
+		return nil
+	}
+	return &Refused{Reasons: []string{
+		"the file is the beginning of the configuration that was accepted before, and ends within a line: it looks cut off (if it is meant so, end it with a line break)",
+	}}
 }
 
 // write replaces the copy in dir. A power cut leaves the old one or the new one, whole.

@@ -186,6 +186,11 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 		// What only the compiler of policies sees is a fault of the file too. It needs no list.
 		_, err = policy.Compile(cfg.Policy, blocklist.Build(nil), false)
 	}
+	if err == nil && d.path != "" {
+		// A copy that cannot be read is said when the data directory is ours.
+		before, _ := readAccepted(cfg.DataDir)
+		err = before.cutOff(yaml)
+	}
 	if err == nil {
 		return &snapshot{filter: &Filter{Config: cfg}, yaml: yaml}, nil
 	}

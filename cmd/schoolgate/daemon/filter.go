@@ -62,13 +62,22 @@ func ownNames(cfg *config.Config) []blocklist.Name {
 // the configuration: in refused the required ones, in warned the others.
 func (f *Filter) ListProblems() (refused, warned config.Errors) {
 	for _, l := range f.Lists {
+		p := config.Error{
+			File: f.Config.File, Line: l.Line, Column: l.Column, Path: "categories." + f.category(l) + ".lists",
+		}
+		if l.List != nil {
+			for _, w := range l.List.Warnings {
+				if w.Line == 0 { // about the list as a whole: it shrank, or is not as long as it says
+					about := p
+					about.Problem = "list " + l.ID + " " + w.Reason
+					warned = append(warned, about)
+				}
+			}
+		}
 		if l.Err == nil {
 			continue
 		}
-		p := config.Error{
-			File: f.Config.File, Line: l.Line, Column: l.Column,
-			Path: "categories." + f.category(l) + ".lists", Problem: l.Err.Error(),
-		}
+		p.Problem = l.Err.Error()
 		switch {
 		case l.Required && f.Config.Policy.Categories[l.Category].Locked:
 			p.Hint = "the list is required: put it there"

@@ -93,6 +93,9 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := now.accepted.cutOff(yaml); err != nil {
+		return nil, nil, err
+	}
 	if err := needsRestart(now.filter.Config, cfg); err != nil {
 		return nil, nil, err
 	}

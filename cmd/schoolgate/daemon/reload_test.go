@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -51,6 +52,25 @@ func TestAReloadIsInForceWithTheNextQuery(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, s.acts()); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFileThatLooksCutOffIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.configure(baseYAML + "rules: [{block: [news.example], reason: r}]\n")
+	s.start()
+	whole, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("schoolgate.yaml", strings.TrimRight(string(whole), "\n"))
+	if r := s.refusal(); len(r) != 1 || !strings.Contains(r[0], "it looks cut off") {
+		t.Errorf("refused with %q", r)
+	}
+	s.configure(baseYAML)
+	if _, err := s.Reload(t.Context(), "test"); err != nil {
+		t.Errorf("without its last section, ended by a line break: %v", err)
 	}
 }
 

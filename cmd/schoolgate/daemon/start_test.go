@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -86,6 +87,9 @@ func TestAFileCutOffAnywhereIsReadOrFallsBack(t *testing.T) {
 		snap, err := d.readStart("")
 		if err != nil {
 			t.Fatalf("cut off after %d bytes: %v", i, err)
+		}
+		if !snap.fallback && !bytes.HasSuffix(whole[:i], []byte("\n")) {
+			t.Fatalf("cut off after %d bytes, within a line, and believed", i)
 		}
 		if snap.fallback {
 			fellBack++

@@ -158,7 +158,7 @@ func (d *Daemon) reloadHandler(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusForbidden, "a reload is taken from this machine only")
 		return
 	}
-	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+	if r.Header.Values("Origin") != nil || r.Header.Values("Sec-Fetch-Site") != nil {
 		writeText(w, http.StatusForbidden, "a reload is not taken from a web page")
 		return
 	}
