@@ -127,12 +127,17 @@ type writer struct {
 	out   []byte
 	ttls  []uint16
 	count uint16
-	// names are the offsets in out of names that stand there in full, for pointers: the QNAME, and the
-	// owners and targets since. maxPointers bounds the search.
+	// names are the offsets in out of names that stand there in full, for pointers: the QNAME with each
+	// name above it, and the owners and targets since, at most maxNames.
 	names []uint16
 }
 
-const maxPointers = 24
+// maxNames bounds the search for a name that stands in the message already: the 127 labels of a QNAME,
+// and some more.
+const maxNames = 150
+
+// maxPointer is behind the last offset that a compression pointer can name (RFC 1035 §4.1.4).
+const maxPointer = 1 << 14
 
 func newWriter(msg, name []byte, typ uint16) *writer {
 	w := &writer{msg: msg, out: make([]byte, headerLen, len(msg)+64)}
@@ -279,13 +284,16 @@ func (w *writer) name(off int) error {
 			return nil
 		}
 	}
-	if len(w.names) < maxPointers+maxLabels && start < 1<<14 {
-		w.names = append(w.names, uint16(start))
-	}
+	w.remember(start)
 	return nil
 }
 
-const maxLabels = 127
+// remember takes note that a name stands in full at off.
+func (w *writer) remember(off int) {
+	if len(w.names) < maxNames && off < maxPointer {
+		w.names = append(w.names, uint16(off))
+	}
+}
 
 // sameName reports whether the uncompressed name at the start of in is name, whatever the case.
 func sameName(in, name []byte) bool {
@@ -322,8 +330,8 @@ func layoutOf(typ uint16) (layout, bool) {
 	return layout{}, false
 }
 
-// data appends the RDATA of a record, its names written in full but for those of CNAME, NS, PTR, MX and
-// SOA (RFC 3597 §4 lets nobody compress others), and checks its form. With dst nil it only checks.
+// data appends the RDATA of a record, its names in full, and checks its form. With dst nil it only
+// checks.
 func (w *writer) data(dst []byte, rr record) ([]byte, error) {
 	data := w.msg[rr.Data:rr.End]
 	if l, ok := layoutOf(rr.Type); ok {
@@ -338,8 +346,8 @@ func (w *writer) data(dst []byte, rr record) ([]byte, error) {
 			if dst, off, err = appendRaw(dst, w.msg[:rr.End], off); err != nil {
 				return nil, ErrFormat
 			}
-			if rr.Type == TypeCNAME && start > 0 && start < 1<<14 && len(w.names) < maxPointers+maxLabels {
-				w.names = append(w.names, uint16(start)) // the next owner, as a rule
+			if rr.Type == TypeCNAME && start > 0 {
+				w.remember(start) // the next owner, as a rule
 			}
 		}
 		if off+l.after != rr.End {
