@@ -79,6 +79,7 @@ func (t *telemetry) listsRead(f *Filter) {
 type inForce struct {
 	d                                *Daemon
 	listEntries, listAge, configInfo *prometheus.Desc
+	ready, problems                  *prometheus.Desc
 }
 
 func newInForce(d *Daemon) inForce {
@@ -90,6 +91,10 @@ func newInForce(d *Daemon) inForce {
 			"Age of a list's content; 0 where there is none.", []string{"category", "list"}, nil),
 		configInfo: prometheus.NewDesc("schoolgate_config_info",
 			"The configuration in force; always 1.", []string{"hash", "site"}, nil),
+		ready: prometheus.NewDesc("schoolgate_ready",
+			"1 when policy and lists serve; 0 while a required list has never been loaded. As /readyz.", nil, nil),
+		problems: prometheus.NewDesc("schoolgate_problems",
+			"How many things are wrong; /healthz has a line for each.", nil, nil),
 	}
 }
 
@@ -98,6 +103,8 @@ func (c inForce) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.listEntries
 	ch <- c.listAge
 	ch <- c.configInfo
+	ch <- c.ready
+	ch <- c.problems
 }
 
 // Collect implements prometheus.Collector.
@@ -108,6 +115,12 @@ func (c inForce) Collect(ch chan<- prometheus.Metric) {
 	}
 	cfg := s.filter.Config
 	ch <- prometheus.MustNewConstMetric(c.configInfo, prometheus.GaugeValue, 1, cfg.Hash, cfg.Site)
+	ready := 0.0
+	if s.filter.Policy.Ready() {
+		ready = 1
+	}
+	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, ready)
+	ch <- prometheus.MustNewConstMetric(c.problems, prometheus.GaugeValue, float64(len(c.d.Problems())))
 	for _, l := range s.filter.Lists {
 		category := s.filter.category(l)
 		enforceable, unenforceable, age := 0, 0, 0.0
