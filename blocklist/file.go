@@ -95,8 +95,9 @@ func (b *boundReader) Read(p []byte) (int, error) {
 // copies are the last good contents of lists, one file each in dir: one line with a checksum and the
 // time of the content, and then the list as it was.
 type copies struct {
-	dir string
-	mu  sync.Mutex // one writes at a time: two Specs may be of one file
+	dir      string
+	readOnly bool
+	mu       sync.Mutex // one writes at a time: two Specs may be of one file
 }
 
 // checksum is over the time of a list's content, and the content.
@@ -126,7 +127,7 @@ func (c *copies) path(k loadKey) string {
 // save keeps the content of a list that has been read from f with that sum, unless that is what is
 // there already.
 func (c *copies) save(k loadKey, f *os.File, sum checksum) error {
-	if c.dir == "" {
+	if c.dir == "" || c.readOnly {
 		return nil
 	}
 	c.mu.Lock()
@@ -228,7 +229,7 @@ func (c *copies) load(ctx context.Context, k loadKey, own []Name) (*known, error
 
 // remove deletes the copy of a list, if there is one.
 func (c *copies) remove(k loadKey) error {
-	if c.dir == "" {
+	if c.dir == "" || c.readOnly {
 		return nil
 	}
 	err := os.Remove(c.path(k))

@@ -98,6 +98,14 @@ func NewLoader(dir string, log *slog.Logger) *Loader {
 	return &Loader{copies: copies{dir: dir}, log: log, known: map[loadKey]*known{}}
 }
 
+// NewReadOnlyLoader is NewLoader for those who only look: it reads the copies of another and changes
+// nothing in dir.
+func NewReadOnlyLoader(dir string, log *slog.Logger) *Loader {
+	l := NewLoader(dir, log)
+	l.copies.readOnly = true
+	return l
+}
+
 // errNotFetched is the state of every URL list.
 var errNotFetched = errors.New("lists by URL are not fetched by this version: download it and use path")
 

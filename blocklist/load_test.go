@@ -399,3 +399,28 @@ func TestAListThatIsConfidentialSomewhereIsSoEverywhere(t *testing.T) {
 		t.Errorf("%d copies on disk", len(entries))
 	}
 }
+
+func TestAReadOnlyLoaderReadsCopiesAndWritesNone(t *testing.T) {
+	dir := t.TempDir()
+	path, copies := filepath.Join(dir, "list.txt"), filepath.Join(dir, "copies")
+	if err := os.WriteFile(path, []byte("listed.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	specs := []Spec{{ID: "list", Path: path}}
+	NewReadOnlyLoader(copies, nil).Load(t.Context(), specs, nil)
+	if _, err := os.Stat(copies); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("copies after looking: %v", err)
+	}
+	NewLoader(copies, nil).Load(t.Context(), specs, nil)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := NewReadOnlyLoader(copies, nil).Load(t.Context(), specs, nil)[0]; got.List == nil || got.From != FromCopy || got.Err == nil {
+		t.Errorf("without the source: %+v", got)
+	}
+	secret := []Spec{{ID: "list", Path: path, Confidential: true}}
+	NewReadOnlyLoader(copies, nil).Load(t.Context(), secret, nil)
+	if entries, err := os.ReadDir(copies); err != nil || len(entries) != 1 {
+		t.Errorf("%d copies after looking, %v", len(entries), err)
+	}
+}

@@ -60,10 +60,10 @@ func (inv *invocation) inForce() (*config.Config, error) {
 	return last, nil
 }
 
-// assemble reads the lists of a configuration as the resolver would, without a part of a running one:
-// nothing is written, and nothing but files is read.
+// assemble reads the lists of a configuration as the resolver would at a start, without a part of a
+// running one: nothing is written, and nothing but files is read.
 func assemble(ctx context.Context, cfg *config.Config) (*daemon.Filter, error) {
-	return daemon.Assemble(ctx, cfg, blocklist.NewLoader("", slog.New(slog.DiscardHandler)), nil)
+	return daemon.Assemble(ctx, cfg, blocklist.NewReadOnlyLoader(daemon.ListDir(cfg), slog.New(slog.DiscardHandler)), nil)
 }
 
 // running finds the schoolgate that runs with this very configuration file, and says where the file

@@ -29,7 +29,10 @@ func TestMain(m *testing.M) {
 // recorder records a new name and three repeats of it each time that it is told to by a line, and says
 // so with a line once Record has returned.
 func recorder(path string) error {
-	l, err := Open(Options{Path: path, Quiet: time.Minute, Router: &router{}})
+	l, err := Open(Options{
+		Path: path, Quiet: time.Minute, Router: &router{},
+		System: func(message string) { fmt.Println(message) }, // in place of "recorded": a false alarm
+	})
 	if err != nil {
 		return err
 	}
@@ -54,6 +57,7 @@ func TestWhatWasRecordedSurvivesKill9(t *testing.T) {
 	must(t, err)
 	path := filepath.Join(t.TempDir(), "breach.db")
 	ids := map[string]bool{}
+	behind := 0
 	for life := range 4 {
 		process := exec.CommandContext(t.Context(), executable)
 		process.Env = append(os.Environ(), recorderEnv+"="+path)
@@ -70,6 +74,9 @@ func TestWhatWasRecordedSurvivesKill9(t *testing.T) {
 			if !said.Scan() || said.Text() != "recorded" {
 				t.Fatalf("the process said %q: %v", said.Text(), said.Err())
 			}
+			if i == 0 {
+				time.Sleep(100 * time.Millisecond) // so that the head file is written, and then is behind
+			}
 		}
 		time.Sleep(100 * time.Millisecond) // the promise
 		must(t, process.Process.Kill())
@@ -85,11 +92,27 @@ func TestWhatWasRecordedSurvivesKill9(t *testing.T) {
 		if want := int64(12 * (life + 1)); len(all) != life+3 || total != want {
 			t.Errorf("after life %d there are %d breaches, counted %d; want %d, counted %d", life, len(all), total, life+3, want)
 		}
-		verify(t, path)
+		head := verify(t, path)
+		text, err := os.ReadFile(headPath(path))
+		must(t, err)
+		kept, err := parseHead(string(text))
+		must(t, err)
+		if kept.seq > head.Seq {
+			t.Errorf("the head file is at %d, ahead of %d", kept.seq, head.Seq)
+		}
+		if kept.seq < head.Seq {
+			behind++
+		}
 		db := raw(t, path)
 		var id string
 		must(t, db.QueryRowContext(t.Context(), "SELECT id FROM outbox WHERE type = 'incident.opened'").Scan(&id))
 		ids[id] = true
+	}
+	if count(t, path, "audit") != 0 {
+		t.Error("a record was taken for another one")
+	}
+	if behind == 0 {
+		t.Error("the head file was never behind")
 	}
 	if len(ids) != 1 {
 		t.Errorf("the alert of one incident had the ids %v", ids)

@@ -25,8 +25,29 @@
 //
 // When the database fails (disk full, read-only, corrupt, locked) the DNS path does not notice:
 // events wait in the queue, merged by client, name and category, and the writer opens the database
-// again with growing pauses. Only when the queue is full is anything lost, and that is counted in
-// schoolgate_records_dropped_total, said by Problems, logged and alerted.
+// again with growing pauses. Only when the queue is full, or at a stop that can't store, is anything
+// lost, and that is counted in schoolgate_records_dropped_total, said by Problems, logged and alerted.
+//
+// A database that is corrupt or is none does not mend by waiting. When two attempts in a row have found
+// it so, its files are moved aside in their directory (breach.db.damaged-20261120T101403Z, with -wal
+// and -shm), once an hour at most, and a new record is begun, in which what waits is stored and from
+// which alerts leave again. Alerts that were not yet delivered stay behind in the old one.
+//
+// # When the record is another one
+//
+// Each time that the database is opened it must hold the newest row that is known, with its hash. That
+// row is known from memory, and at a start from a small file beside the database, breach.head, which has
+// its seq and hash. Where the row is not there the record was taken away, put back to an older state,
+// or exchanged for another one. That, and that a damaged one was moved aside, is said by Problems until
+// the next start, alerted, and recorded in the new record as the act "record.replaced" with the seq and
+// hash that were known. A backup that a person puts in place is said so too. And each time the chain is
+// verified.
+//
+// The head file is written after a transaction has been committed, every five seconds at most and at a
+// stop, and is not synced. So it may be behind the database, which kill -9 and power cut bring about,
+// and is never ahead of it; one that is missing or garbled is written again. Who deletes it with the
+// database leaves a record that looks new: against that, each alert carries the head to where schoolgate
+// can't reach.
 //
 // # What is bounded
 //

@@ -1,10 +1,13 @@
 package breach
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -55,13 +58,6 @@ func TestADatabaseThatCannotBeUsed(t *testing.T) {
 			func(t *testing.T, path string) { must(t, os.Mkdir(filepath.Dir(path), 0o700)) },
 			[]string{"no such file or directory", "make the directory of data_dir"},
 		},
-		"the file is no database": {
-			func(t *testing.T, path string) {
-				must(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
-			},
-			func(t *testing.T, path string) { must(t, os.Rename(path, path+".aside")) },
-			[]string{"file is not a database", "move the file away"},
-		},
 		"the file is a directory": {
 			func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) },
 			func(t *testing.T, path string) { must(t, os.Remove(path)) },
@@ -107,6 +103,9 @@ func TestADatabaseThatCannotBeUsed(t *testing.T) {
 			if got := testutil.ToFloat64(r.metrics.dropped); got != 0 {
 				t.Errorf("%v were lost", got)
 			}
+			if files := asides(t, dir); len(files) > 0 {
+				t.Errorf("%v were moved aside", files)
+			}
 			if got := testutil.ToFloat64(r.metrics.writeFailures); got == 0 {
 				t.Error("no failure was counted")
 			}
@@ -115,7 +114,7 @@ func TestADatabaseThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +154,9 @@ func TestAFullDisk(t *testing.T) {
 	if message := <-r.system; !strings.HasPrefix(message, "The breach record can't be written.") {
 		t.Errorf("people are told %q", message)
 	}
+	if files := asides(t, filepath.Dir(r.path)); len(files) > 0 {
+		t.Errorf("%v were moved aside", files)
+	}
 
 	limited.Store(false)
 	eventually(t, "all is stored", func() bool { return len(r.Problems()) == 0 && len(r.breaches(t, Filter{})) == 5202 })
@@ -179,7 +181,7 @@ func TestWhatIsWrittenToAFileThatWasTakenAwayIsNotLost(t *testing.T) {
 		must(t, os.Rename(r.path+suffix, r.path+".aside"+suffix))
 	}
 	r.Record(ask(t, p, pupil2, "gaming.example", tenPast))
-	eventually(t, "stored in the new file", func() bool { return count0(r.path) == 2 })
+	eventually(t, "stored in the new file", func() bool { return count0(r.path) == 3 })
 	if diff := cmp.Diff([]asked{{"10.20.3.5", "gaming.example.", 1}}, inShort(r.breaches(t, Filter{}))); diff != "" {
 		t.Error(diff)
 	}
@@ -207,7 +209,7 @@ func TestATransactionThatTookPlaceAllTheSameIsNotRepeated(t *testing.T) {
 	err := r.request(t.Context(), request{do: func(ctx context.Context, w *turn) error {
 		events := []*event{{ask(t, p, pupil, "pornography.example", tenPast), 1, tenPast}}
 		r.waiting = events
-		if err := w.run(ctx, events, nil); err != nil {
+		if err := errors.Join(w.run(ctx, events, nil), w.end(ctx)); err != nil {
 			return err
 		}
 		if _, err := w.store.exec(ctx, "COMMIT"); err != nil {
@@ -223,33 +225,6 @@ func TestATransactionThatTookPlaceAllTheSameIsNotRepeated(t *testing.T) {
 		t.Error(diff)
 	}
 	verify(t, r.path)
-}
-
-func TestADamagedPageIsSaid(t *testing.T) {
-	dir, c, p := t.TempDir(), newClock(), school(t, nil)
-	r := start(t, dir, c, nil, nil)
-	for i := range 200 {
-		r.Record(ask(t, p, pupil, fmt.Sprintf("n%d.pornography.example", i), tenPast))
-	}
-	must(t, r.Flush(t.Context()))
-	var page int64
-	const leaf = "SELECT pageno FROM dbstat WHERE name = 'breach' AND pagetype = 'leaf' LIMIT 1 OFFSET 3"
-	must(t, r.stop()) // the last to close it moves all from the log into the file
-	db := openDB(r.path)
-	must(t, errors.Join(db.QueryRowContext(t.Context(), leaf).Scan(&page), db.Close()))
-	file, err := os.OpenFile(r.path, os.O_WRONLY, 0)
-	must(t, err)
-	_, err = file.WriteAt([]byte(strings.Repeat("x", 4096)), 4096*(page-1))
-	must(t, errors.Join(err, file.Close()))
-
-	r = start(t, dir, c, nil, nil)
-	eventually(t, "said", func() bool { return len(r.Problems()) > 0 })
-	if problems := strings.Join(r.Problems(), "\n"); !strings.Contains(problems, "database disk image is malformed") {
-		t.Errorf("problems are %q", problems)
-	}
-	if err := r.stop(); err == nil {
-		t.Error("Run ended as if nothing were wrong")
-	}
 }
 
 func TestAPanicOfTheWriterIsAFailure(t *testing.T) {
@@ -273,17 +248,34 @@ func TestAPanicOfTheWriterIsAFailure(t *testing.T) {
 
 func TestAStopWithABrokenDatabaseSaysWhatIsLost(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
-	l, err := Open(Options{Path: filepath.Join(dir, "breach.db")})
+	var log bytes.Buffer
+	var system []string
+	l, err := Open(Options{
+		Path: filepath.Join(dir, "breach.db"), Router: &router{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		System: func(m string) { system = append(system, m) },
+	})
 	must(t, err)
 	l.Record(ask(t, school(t, nil), pupil, "pornography.example", tenPast))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err = l.Run(ctx)
-	if err == nil || !strings.HasPrefix(err.Error(), "close record: 1 breaches are lost: open ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "close record: 1 breaches are lost: open ") || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Run returned %v", err)
 	}
 	if got := testutil.ToFloat64(l.metrics.dropped); got != 1 {
 		t.Errorf("%v are counted as lost", got)
+	}
+	told := log.String() + strings.Join(system, "\n")
+	for _, part := range []string{
+		"breaches were lost at the stop: they can't be stored", "no such file or directory", "make the directory of data_dir",
+		"Breaches were lost when schoolgate stopped, because they could not be stored.",
+	} {
+		if !strings.Contains(told, part) {
+			t.Errorf("it is not said that %q:\n%s", part, told)
+		}
+	}
+	if strings.Contains(told, "queue") {
+		t.Errorf("the queue was not full:\n%s", told)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,10 +30,11 @@ type Options struct {
 	Now func() time.Time
 	// Router says whom to alert. It is called once Run has begun. nil is for a tool that settles
 	// something in the record of a resolver that does not run: no incident is told of or made to rest,
-	// so that the resolver does it when it runs again.
+	// and a record that was replaced or is damaged is left as it is, so that the resolver does it when it
+	// runs again.
 	Router Router
-	// System is told what a person must know: the record can't be written, records were lost, the
-	// chain is broken. The same text comes again while it lasts. It must not wait. May be nil.
+	// System is told what a person must know: the record can't be written, was replaced,
+	// records were lost, the chain is broken. The same text comes again while it lasts. It must not wait. May be nil.
 	System func(message string)
 	// Logger may be nil. It is given neither a client nor a name.
 	Logger *slog.Logger
@@ -54,6 +56,7 @@ type Log struct {
 	queue    *queue
 	requests chan request
 	outbox   chan struct{}
+	opened   chan struct{} // holds one element when the database was opened, for the verification
 	done     chan struct{} // closed when Run has ended
 
 	// The writer's own, used by Open and then by Run alone.
@@ -64,13 +67,24 @@ type Log struct {
 	retryAt  time.Time // by the real clock
 	saidLost int64
 
-	mu     sync.Mutex
-	site   string
-	quiet  time.Duration
-	head   Head
-	broken error  // why the database can't be used now
-	chain  string // what is wrong with the chain, "" for nothing
-	reader *sql.DB
+	// The writer's own too: whether the record is still the one that was written.
+	last     link // the newest that is known to be stored; its seq is 0 where none is known
+	saved    link // what the head file says
+	savedAt  time.Time
+	unsaved  bool      // it can't be written
+	damaged  int       // attempts in a row that found the database damaged
+	aside    string    // where a damaged database was moved, until the new one says so
+	movedAt  time.Time // by the real clock
+	stopping bool
+
+	mu       sync.Mutex
+	site     string
+	quiet    time.Duration
+	head     Head
+	broken   error    // why the database can't be used now
+	replaced []string // how the record was replaced since the start
+	chain    error    // what is wrong with the chain
+	reader   *sql.DB
 }
 
 // request is a change that a caller waits for. An error of do ends the transaction, unless it is a
@@ -111,8 +125,12 @@ func Open(o Options) (*Log, error) {
 	l := &Log{
 		router: o.Router, system: o.System, logger: o.Logger, metrics: m, path: o.Path, now: o.Now,
 		open:  func(ctx context.Context) (*store, error) { return openStore(ctx, o.Path) },
-		queue: newQueue(), requests: make(chan request), outbox: make(chan struct{}, 1), done: make(chan struct{}),
+		queue: newQueue(), requests: make(chan request), outbox: make(chan struct{}, 1), opened: make(chan struct{}, 1), done: make(chan struct{}),
 		site: o.Site, quiet: o.Quiet,
+	}
+	if l.router != nil {
+		l.last = l.readHead()
+		l.saved = l.last
 	}
 	if err := l.connect(context.Background()); err != nil {
 		l.fail(err)
@@ -145,11 +163,11 @@ func (l *Log) Head() Head {
 	return l.head
 }
 
-// Problems returns what is wrong now, a line for each, empty when nothing is. A loss stays until the
-// next start.
+// Problems returns what is wrong now, a line for each, empty when nothing is. A loss, a record that was
+// replaced and a chain that is broken stay until the next start.
 func (l *Log) Problems() []string {
 	l.mu.Lock()
-	broken, chain := l.broken, l.chain
+	broken, replaced, chain := l.broken, slices.Clone(l.replaced), l.chain
 	l.mu.Unlock()
 	var problems []string
 	if broken != nil {
@@ -162,8 +180,11 @@ func (l *Log) Problems() []string {
 	if lost := l.queue.losses(); lost > 0 {
 		problems = append(problems, fmt.Sprintf("breach record: %d breaches were lost since the start, because they could not be stored", lost))
 	}
-	if chain != "" {
-		problems = append(problems, "breach record: "+chain)
+	for _, what := range replaced {
+		problems = append(problems, "breach record: it "+what)
+	}
+	if chain != nil {
+		problems = append(problems, fmt.Sprintf("breach record: %v", chain))
 	}
 	return problems
 }

@@ -266,6 +266,10 @@ func TestTheFilesAreForTheirOwnerOnly(t *testing.T) {
 	}
 	r := start(t, dir, newClock(), nil, nil)
 	r.ask(t, school(t, nil), pupil, "pornography.example")
+	eventually(t, "the head file is there", func() bool {
+		_, err := os.Stat(headPath(r.path))
+		return err == nil
+	})
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -279,7 +283,7 @@ func TestTheFilesAreForTheirOwnerOnly(t *testing.T) {
 			t.Errorf("%s has mode %v", e.Name(), info.Mode())
 		}
 	}
-	if len(entries) < 2 {
+	if len(entries) < 3 {
 		t.Errorf("the log of the database is not beside it: %v", entries)
 	}
 }

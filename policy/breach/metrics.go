@@ -24,7 +24,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	}, []string{"severity"})
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "schoolgate_records_dropped_total",
-		Help: "Records that were lost because they could not be stored and the queue was full.",
+		Help: "Records that were lost because they could not be stored.",
 	}, []string{"kind"})
 	m := &metrics{
 		dropped: dropped.WithLabelValues("breach"),

@@ -30,7 +30,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 	}
 	t.Run("a loss is counted", func(t *testing.T) {
 		expectMetric(t, r, "schoolgate_records_dropped_total", `
-			# HELP schoolgate_records_dropped_total Records that were lost because they could not be stored and the queue was full.
+			# HELP schoolgate_records_dropped_total Records that were lost because they could not be stored.
 			# TYPE schoolgate_records_dropped_total counter
 			schoolgate_records_dropped_total{kind="breach"} 2
 			schoolgate_records_dropped_total{kind="query"} 0

@@ -29,14 +29,11 @@ func (l *Log) Run(ctx context.Context) error {
 	defer close(l.done)
 	var verification sync.WaitGroup
 	defer verification.Wait()
-	verifying := false
+	verification.Go(func() { l.verify(ctx) })
 	work := context.WithoutCancel(ctx) // a transaction once begun is not broken off
 	for ctx.Err() == nil {
-		if l.writer != nil && !verifying {
-			verifying = true
-			verification.Go(func() { l.verify(ctx) })
-		}
 		l.turn(work, l.await(ctx))
+		l.saveHead(false)
 	}
 	return l.drain(work)
 }
@@ -48,7 +45,7 @@ func (l *Log) await(ctx context.Context) (requests []request) {
 	if l.writer == nil {
 		timer = time.NewTimer(time.Until(l.retryAt))
 	} else {
-		timer, wake = time.NewTimer(l.writer.idle(l.now())), l.queue.wake
+		timer, wake = time.NewTimer(min(l.writer.idle(l.now()), l.headDue())), l.queue.wake
 	}
 	defer timer.Stop()
 	select {
@@ -145,7 +142,11 @@ func (l *Log) connect(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("read %s: %w", l.path, err), s.close())
 	}
-	if l.unsure != 0 && w.number == l.unsure {
+	replaced, err := l.compare(ctx, w)
+	if err != nil {
+		return errors.Join(fmt.Errorf("compare %s with what was written: %w", l.path, err), s.close())
+	}
+	if l.unsure != 0 && w.number == l.unsure && !replaced {
 		// COMMIT returned an error, but what it wrote was complete on disk.
 		l.waiting = nil
 		l.queue.release()
@@ -156,6 +157,10 @@ func (l *Log) connect(ctx context.Context) error {
 	l.reader = s.read
 	l.mu.Unlock()
 	l.show()
+	select {
+	case l.opened <- struct{}{}:
+	default: // a verification is about to begin
+	}
 	return nil
 }
 
@@ -164,9 +169,10 @@ func (l *Log) show() {
 	for _, s := range severities {
 		l.metrics.open[s].Set(float64(l.writer.bySeverity[s]))
 	}
+	l.last = l.writer.link
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.head = l.writer.link.head()
+	l.head = l.last.head()
 }
 
 func (l *Log) quietTime() time.Duration {
@@ -178,6 +184,11 @@ func (l *Log) quietTime() time.Duration {
 // fail closes the database after an error, to be opened again after a pause.
 func (l *Log) fail(err error) {
 	l.metrics.writeFailures.Inc()
+	if damaged(err) && (l.writer == nil || !l.writer.store.replaced()) {
+		l.damaged++
+	} else {
+		l.damaged = 0
+	}
 	if l.writer != nil {
 		l.mu.Lock()
 		l.reader = nil
@@ -187,31 +198,38 @@ func (l *Log) fail(err error) {
 		}
 		l.writer = nil
 	}
+	l.pause = min(max(2*l.pause, minPause), maxPause)
+	l.retryAt = time.Now().Add(l.pause)
+	if l.damaged >= asideAt && l.router != nil && (l.stopping || time.Since(l.movedAt) >= asideEvery) {
+		if moveErr := l.moveAside(); moveErr != nil {
+			err = errors.Join(err, moveErr)
+		} else {
+			l.damaged, l.retryAt = 0, time.Now()
+		}
+	}
 	first := l.problem() == nil
 	l.mu.Lock()
 	l.broken = err
 	l.mu.Unlock()
-	l.pause = min(max(2*l.pause, minPause), maxPause)
-	l.retryAt = time.Now().Add(l.pause)
 	if first {
 		l.logger.Error("breach record can't be written; breaches wait in memory", "error", err, "advice", advice(err))
 	}
 	if l.pause >= time.Second { // not a passing fault
 		l.system("The breach record can't be written. DNS goes on; breaches wait in memory and no alert about them leaves. See /healthz for the cause.")
 	}
-	l.sayLosses()
+	l.sayLosses(nil)
 }
 
 // recovered takes note that a transaction went well.
 func (l *Log) recovered() {
-	l.pause = 0
+	l.pause, l.damaged = 0, 0
 	if l.problem() != nil {
 		l.mu.Lock()
 		l.broken = nil
 		l.mu.Unlock()
 		l.logger.Info("breach record is written again")
 	}
-	l.sayLosses()
+	l.sayLosses(nil)
 }
 
 // problem returns why the database can't be used, nil when it can.
@@ -221,17 +239,27 @@ func (l *Log) problem() error {
 	return l.broken
 }
 
-func (l *Log) sayLosses() {
-	if lost := l.queue.losses(); lost > l.saidLost {
+// sayLosses says what was lost since it was last said: because the queue is full, or at a stop because
+// of an error.
+func (l *Log) sayLosses(atStop error) {
+	lost := l.queue.losses()
+	switch {
+	case lost == l.saidLost:
+		return
+	case atStop != nil:
+		l.logger.Error("breaches were lost at the stop: they can't be stored", "lost", lost-l.saidLost, "error", atStop, "advice", advice(atStop))
+		l.system("Breaches were lost when schoolgate stopped, because they could not be stored. Its log says why.")
+	default:
 		l.logger.Error("breaches were lost: the queue is full", "lost", lost-l.saidLost)
 		l.system("Breaches were lost, because they could not be stored and the queue in memory was full. See /healthz and schoolgate_records_dropped_total.")
-		l.saidLost = lost
 	}
+	l.saidLost = lost
 }
 
 // drain stores what is left, and closes.
 func (l *Log) drain(ctx context.Context) error {
 	l.queue.close()
+	l.stopping = true
 	var err error
 	// What a failed attempt left is stored before what came after it. A fault may pass: three attempts.
 	for attempts := 0; attempts < 3; {
@@ -259,7 +287,8 @@ func (l *Log) drain(ctx context.Context) error {
 		l.metrics.dropped.Add(float64(n))
 		err = fmt.Errorf("close record: %d breaches are lost: %w", n, err)
 	}
-	l.sayLosses()
+	l.sayLosses(err)
+	l.saveHead(true)
 	if l.writer != nil {
 		l.mu.Lock()
 		l.reader = nil
@@ -270,37 +299,44 @@ func (l *Log) drain(ctx context.Context) error {
 	return err
 }
 
-// verify checks the chain once, off the data path.
+// verify checks the chain, off the data path, each time that the database was opened.
 func (l *Log) verify(ctx context.Context) {
 	for {
-		reader, err := l.reading()
-		if err == nil {
-			_, err = (&Reader{db: reader, gentle: true}).Verify(ctx)
-			if now, _ := l.reading(); err == nil || now == reader && ctx.Err() == nil {
-				l.verified(err)
-				return
-			}
-		}
-		select { // the database failed in between, and comes back
+		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Second):
+		case <-l.opened:
+		}
+		reader, err := l.reading()
+		if err != nil {
+			continue // it failed again in between
+		}
+		_, err = (&Reader{db: reader, gentle: true}).Verify(ctx)
+		if now, _ := l.reading(); now == reader && ctx.Err() == nil {
+			l.verified(err)
 		}
 	}
 }
 
-// verified takes note of what a verification found.
+// verified takes note of what a verification found. Where the chain was broken, one that holds now
+// does not undo it.
 func (l *Log) verified(err error) {
-	if err == nil {
-		return
+	broken := errors.As(err, new(*BrokenError))
+	switch {
+	case broken:
+		err = fmt.Errorf("%w: keep a copy of %s, and find out who changed it", err, l.path)
+	case err != nil:
+		err = fmt.Errorf("the chain could not be verified: %w", err)
 	}
-	text := fmt.Sprintf("the chain could not be verified: %v", err)
-	if errors.As(err, new(*BrokenError)) {
-		text = fmt.Sprintf("%v: keep a copy of %s, and find out who changed it", err, l.path)
+	if broken || damaged(err) {
 		l.system("The chain of the breach record is broken: what was recorded has been changed or is damaged. See /healthz.")
 	}
-	l.logger.Error("breach record: verification", "error", err)
+	if err != nil {
+		l.logger.Error("breach record: verification", "error", err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.chain = text
+	if broken || !errors.As(l.chain, new(*BrokenError)) {
+		l.chain = err
+	}
 }

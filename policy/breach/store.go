@@ -207,7 +207,7 @@ func advice(err error) string {
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
 		return "give schoolgate's user the right to write the file and its directory, and see that the disk is not mounted read-only"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return "move the file away, keep it, and put a backup in its place or let schoolgate start a new one"
+		return "where the next attempt finds it so too, schoolgate moves the file aside and begins a new record"
 	case sqlite3.SQLITE_IOERR:
 		return "look at the disk: the system's log says more"
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:

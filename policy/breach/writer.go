@@ -82,16 +82,43 @@ func (w *writer) commit(ctx context.Context, now time.Time, s settings, events [
 	if len(events) == 0 && len(requests) == 0 && !t.due() {
 		return t, nil
 	}
-	if _, err := w.store.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
-	}
-	if err := t.run(ctx, events, requests); err != nil {
-		return nil, err // closing the store rolls back
-	}
-	if _, err := w.store.exec(ctx, "COMMIT"); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
+	if err := t.transact(ctx, func() error { return t.run(ctx, events, requests) }); err != nil {
+		return nil, err
 	}
 	return t, nil
+}
+
+// note stores an act in a transaction of its own, in which nothing else is done.
+func (w *writer) note(ctx context.Context, now time.Time, act Act) error {
+	t := &turn{writer: w, now: now.UnixMilli()}
+	return t.transact(ctx, func() error { return t.audit(ctx, act) })
+}
+
+// transact does something in a transaction. After an error, closing the store rolls back.
+func (t *turn) transact(ctx context.Context, do func() error) error {
+	if _, err := t.store.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if err := t.end(ctx); err != nil {
+		return err
+	}
+	if _, err := t.store.exec(ctx, "COMMIT"); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// end stores how far the chain and the transactions have come.
+func (t *turn) end(ctx context.Context) error {
+	t.number++
+	if _, err := t.store.exec(ctx, "UPDATE turn SET number = ?", t.number); err != nil {
+		return err
+	}
+	_, err := t.store.exec(ctx, "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", t.link.seq, t.link.hash[:])
+	return err
 }
 
 func (t *turn) run(ctx context.Context, events []*event, requests []request) error {
@@ -113,12 +140,7 @@ func (t *turn) run(ctx context.Context, events []*event, requests []request) err
 		}
 		t.answers = append(t.answers, err)
 	}
-	t.number++
-	if _, err := t.store.exec(ctx, "UPDATE turn SET number = ?", t.number); err != nil {
-		return err
-	}
-	_, err := t.store.exec(ctx, "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", t.link.seq, t.link.hash[:])
-	return err
+	return nil
 }
 
 // event stores one event with the times that it was seen again before now.
@@ -261,7 +283,7 @@ func (t *turn) minuteOver() bool {
 
 // idle returns how long nothing is due.
 func (w *writer) idle(now time.Time) time.Duration {
-	wait := time.Hour
+	wait := time.Minute // then it is seen whether the file is still there
 	if w.watches() {
 		wait = min(lookAgain, time.Duration(w.next-now.UnixMilli())*time.Millisecond)
 	}

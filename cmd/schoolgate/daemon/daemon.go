@@ -139,7 +139,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 
-	d.loader = blocklist.NewLoader(listDir(cfg), d.log)
+	d.loader = blocklist.NewLoader(ListDir(cfg), d.log)
 	if s.filter, err = Assemble(ctx, cfg, d.loader, nil); err != nil {
 		return nil, err
 	}

@@ -215,5 +215,5 @@ func orEmpty(s []string) []string {
 // RecordPath is where a configuration's breach record is.
 func RecordPath(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "breach.db") }
 
-// listDir is where the last good copies of lists are.
-func listDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "lists") }
+// ListDir is where the last good copies of a configuration's lists are.
+func ListDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "lists") }
