@@ -224,6 +224,43 @@ func TestAnAnswersTargetsAreJudged(t *testing.T) {
 	}
 }
 
+func TestAListedAddressBlocksAnAnswerAndIsLowAtMost(t *testing.T) {
+	list, err := blocklist.Parse(strings.NewReader("listed.example\n192.0.2.7\n2001:db8::/64\n"), blocklist.Options{Addresses: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Compile(policy.Spec{
+		Categories:   []policy.Category{{Name: "c", Severity: policy.SeverityCritical}},
+		Groups:       []policy.Group{{Name: "g", Block: []string{"c"}}, {Name: "free"}},
+		DefaultGroup: "g",
+		Rules:        []policy.Rule{{Allow: true, Names: namesOf(t, "allowed.example"), Reason: "x"}},
+	}, blocklist.Build([]blocklist.Source{{ID: "l", List: list}}), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		group      uint16
+		name, addr string
+		action     policy.Action
+	}{
+		{0, "museum.example", "192.0.2.7", policy.Block}, {0, "museum.example", "2001:db8::1", policy.Block},
+		{0, "museum.example", "192.0.2.8", policy.Passthru}, {0, "allowed.example", "192.0.2.7", policy.Passthru},
+		{1, "museum.example", "192.0.2.7", policy.Passthru},
+	} {
+		addr := netip.MustParseAddr(test.addr)
+		v := p.RecheckAddr(p.Decide(test.group, []byte(name(t, test.name)), noon), addr)
+		if v.Action != test.action || v.Action == policy.Block && (v.Severity != policy.SeverityLow || v.Via != policy.ViaAddress) {
+			t.Errorf("%+v: %+v", test, v)
+		}
+		if v.Action == policy.Block {
+			a := p.Attribution(policy.Event{Verdict: v, Name: name(t, test.name), Address: addr})
+			if a.List != "l" || a.Entry == "" || a.Severity != policy.SeverityLow {
+				t.Errorf("%+v: %+v", test, a)
+			}
+		}
+	}
+}
+
 func TestABlockedNameWithSomethingAllowedBelowExists(t *testing.T) {
 	p := school(t, nil)
 	for text, want := range map[string]bool{
