@@ -77,49 +77,45 @@ func (t *trie) valueAt(at uint32) *value {
 	return &t.values[binary.LittleEndian.Uint32(t.records[at+offValue:])]
 }
 
-// match returns the categories of a name.
-func (t *trie) match(key []byte) (cs Categories) {
+// deepest returns the value of the last node on the walk to a name, nil where there is none, and whether
+// that node is the name's own.
+func (t *trie) deepest(key []byte) (v *value, own bool) {
 	var starts [maxLabels]uint8
-	n := labelStarts(key, &starts)
 	hash, node := uint64(0), uint32(none)
-	for i := n - 1; i >= 0; i-- {
+	for i := labelStarts(key, &starts) - 1; i >= 0; i-- {
 		label := key[starts[i]:][:key[starts[i]]+1]
 		hash = step(t.seed, hash, label)
 		at, ok := t.find(hash, node, label)
 		if !ok {
-			return cs
+			return v, false
 		}
-		v := t.valueAt(at)
-		switch {
-		case i == 0:
-			return v.self
-		case t.records[at+offTag]&hasBelow == 0:
-			return v.below
-		}
-		node, cs = at, v.below
+		node, v, own = at, t.valueAt(at), i == 0
 	}
-	return cs
+	return v, own
+}
+
+// match returns the categories of a name.
+func (t *trie) match(key []byte) Categories {
+	v, own := t.deepest(key)
+	switch {
+	case v == nil:
+		return 0
+	case own:
+		return v.self
+	}
+	return v.below
 }
 
 // matchAll returns the categories in which a name and everything below it is.
-func (t *trie) matchAll(key []byte) (cs Categories) {
-	var starts [maxLabels]uint8
-	n := labelStarts(key, &starts)
-	hash, node := uint64(0), uint32(none)
-	for i := n - 1; i >= 0; i-- {
-		label := key[starts[i]:][:key[starts[i]]+1]
-		hash = step(t.seed, hash, label)
-		at, ok := t.find(hash, node, label)
-		if !ok {
-			return cs
-		}
-		v := t.valueAt(at)
-		if i == 0 {
-			return v.all
-		}
-		node, cs = at, v.below
+func (t *trie) matchAll(key []byte) Categories {
+	v, own := t.deepest(key)
+	switch {
+	case v == nil:
+		return 0
+	case own:
+		return v.all
 	}
-	return cs
+	return v.below
 }
 
 // pathStep is a node on the way to a name: its own name, and the set that counts for the name.
