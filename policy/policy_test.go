@@ -243,8 +243,10 @@ func TestAListedAddressBlocksAnAnswerAndIsLowAtMost(t *testing.T) {
 		name, addr string
 		action     policy.Action
 	}{
-		{0, "museum.example", "192.0.2.7", policy.Block}, {0, "museum.example", "2001:db8::1", policy.Block},
-		{0, "museum.example", "192.0.2.8", policy.Passthru}, {0, "allowed.example", "192.0.2.7", policy.Passthru},
+		{0, "museum.example", "192.0.2.7", policy.Block},
+		{0, "museum.example", "2001:db8::1", policy.Block},
+		{0, "museum.example", "192.0.2.8", policy.Passthru},
+		{0, "allowed.example", "192.0.2.7", policy.Passthru},
 		{1, "museum.example", "192.0.2.7", policy.Passthru},
 	} {
 		addr := netip.MustParseAddr(test.addr)
