@@ -400,6 +400,23 @@ func TestANameOnAConfidentialListIsConfidentialWhateverDecides(t *testing.T) {
 	}
 }
 
+func TestAHitOfASelfTestNameSaysSo(t *testing.T) {
+	selfTest := blocklist.ListOf(namesOf(t, "iwf.testfiltering.com")...)
+	p, err := policy.Compile(policy.Spec{
+		Categories: []policy.Category{{Name: "iwf", Title: "IWF", Severity: policy.SeverityCritical, Locked: true, Confidential: true}},
+		Groups:     []policy.Group{{Name: "g"}}, DefaultGroup: "g",
+	}, blocklist.Build([]blocklist.Source{{ID: "builtin:iwf", List: selfTest}, {ID: "iwf.txt", List: blocklist.ListOf(namesOf(t, "illegal.example")...)}}), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{"iwf.testfiltering.com": "IWF: self-test name", "illegal.example": "IWF"} {
+		a := p.Attribution(policy.Event{Verdict: p.Decide(0, []byte(name(t, text)), noon), Name: name(t, text)})
+		if a.Title != want || !a.Confidential {
+			t.Errorf("%s: %+v", text, a)
+		}
+	}
+}
+
 func TestExplainSaysEveryStepAndNoConfidentialEntry(t *testing.T) {
 	p := school(t, nil)
 	ex := p.Explain(pupil, name(t, "www.games.example"), noon)
