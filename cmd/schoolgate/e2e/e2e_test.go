@@ -352,8 +352,10 @@ func (s *school) breaches(t *testing.T) []map[string]any {
 
 func TestOneQuestionLeadsToOneBreachOneIncidentAndOneAlert(t *testing.T) {
 	s := newSchool(t)
+	asked := time.Now()
 	s.dig(t, pupil, "www.XHamster.com", "A")
 	a := s.receiver.next(t, 5*time.Second)
+	t.Logf("from the question to the alert, dig's own time with it: %v", time.Since(asked))
 	b := s.breaches(t)
 	if len(b) != 1 || b[0]["count"] != 1.0 || b[0]["incident"] != a.data["incident"] {
 		t.Fatalf("breaches %v, alert %v", b, a.data)
