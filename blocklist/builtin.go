@@ -28,10 +28,9 @@ func Builtins() []string {
 	return names
 }
 
-// Builtin returns one of schoolgate's own lists.
-func Builtin(name string) (*List, error) { return readBuiltin(name, nil) }
-
-func readBuiltin(name string, own []Name) (*List, error) {
+// Builtin returns one of schoolgate's own lists, without the entries that cover one of the site's own
+// zones.
+func Builtin(name string, own ...Name) (*List, error) {
 	if !slices.Contains(Builtins(), name) {
 		return nil, fmt.Errorf("no built-in list %q (there are %s)", name, strings.Join(Builtins(), ", "))
 	}

@@ -109,6 +109,9 @@ func (l *List) Names() iter.Seq[Name] {
 	}
 }
 
+// Size is how many bytes the names of the list take.
+func (l *List) Size() int { return len(l.names) }
+
 // entries returns each entry's kind and key. The key is the list's own: read only.
 func (l *List) entries() iter.Seq2[kind, []byte] {
 	return func(yield func(kind, []byte) bool) {

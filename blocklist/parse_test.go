@@ -2,6 +2,7 @@ package blocklist
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -301,3 +302,5 @@ func TestAPublicSuffixByAWildcardRuleIsSkipped(t *testing.T) {
 		t.Errorf("%d entries, %d skipped; want 1, the school's own name, and 3: %v", list.Enforceable, list.Skipped, list.Problems)
 	}
 }
+
+func reader(text string) io.Reader { return strings.NewReader(text) }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/policy"
 )
 
@@ -78,7 +79,7 @@ func (c *checker) keepFixed(w *category) {
 // add adds a category and its lists. iwf and ctiru begin with their own self-test list, so that a
 // match of a self-test name is never taken for one of the real list.
 func (c *checker) add(w *category, p policy.Category) {
-	base := blocklist.Spec{
+	base := feed.Spec{
 		Category: blocklist.Category(len(c.cfg.Policy.Categories)), Confidential: p.Confidential, Locked: p.Locked,
 		Line: max(w.line, 1), Column: max(w.column, 1),
 	}
@@ -116,7 +117,7 @@ func (c *checker) add(w *category, p policy.Category) {
 }
 
 // source fills where a list comes from, and reports whether that is known.
-func (c *checker) source(l *list, s *blocklist.Spec) bool {
+func (c *checker) source(l *list, s *feed.Spec) bool {
 	switch {
 	case l.builtin.written():
 		s.ID, s.Builtin = "builtin:"+l.builtin.v, l.builtin.v

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/resolver"
@@ -40,7 +40,7 @@ type Config struct {
 	Policy policy.Spec
 	// Lists are the lists of Policy.Categories, in the order of the file, builtin:iwf and
 	// builtin:ctiru included.
-	Lists []blocklist.Spec
+	Lists []feed.Spec
 
 	Quiet  time.Duration
 	Alerts alert.Config

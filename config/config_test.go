@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/resolver"
 )
 
@@ -163,7 +164,7 @@ func TestSpellings(t *testing.T) {
 		return all
 	}
 	p := cfg.Policy
-	gaming := slices.IndexFunc(cfg.Lists, func(s blocklist.Spec) bool { return s.Path != "" })
+	gaming := slices.IndexFunc(cfg.Lists, func(s feed.Spec) bool { return s.Path != "" })
 	got := facts{
 		Site: cfg.Site, Zone: cfg.Timezone.String(), Console: cfg.ConsoleURL, Title: p.Categories[2].Title, Watch: cfg.Watch,
 		Listen:  texts(len(cfg.Listen), func(i int) fmt.Stringer { return cfg.Listen[i] }),

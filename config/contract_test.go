@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/resolver"
@@ -160,7 +161,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 			Records: domainNames(t, "printer.school.internal"),
 			Zones:   []policy.Zone{{Names: domainNames(t, "school.internal", "10.in-addr.arpa")}},
 		},
-		Lists: []blocklist.Spec{
+		Lists: []feed.Spec{
 			{ID: "builtin:ctiru", Category: 0, Builtin: "ctiru", Confidential: true, Locked: true},
 			{ID: "builtin:iwf", Category: 1, Builtin: "iwf", Confidential: true, Locked: true},
 			{ID: "lists/iwf.txt", Category: 1, Path: filepath.Join(dir, "lists", "iwf.txt"), Format: "urls", Required: true, Confidential: true, Locked: true},

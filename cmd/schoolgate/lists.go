@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/cmd/schoolgate/daemon"
 )
 
@@ -137,7 +138,7 @@ func setupListsLint(fs *flag.FlagSet) action {
 	}
 }
 
-func lint(category string, l blocklist.Loaded) []finding {
+func lint(category string, l feed.Loaded) []finding {
 	var out []finding
 	if l.Err != nil {
 		out = append(out, finding{Category: category, List: l.ID, Kind: "unusable", Reason: l.Err.Error()})
@@ -159,7 +160,7 @@ func lint(category string, l blocklist.Loaded) []finding {
 	return out
 }
 
-func printFindings(inv *invocation, l blocklist.Loaded, found []finding) {
+func printFindings(inv *invocation, l feed.Loaded, found []finding) {
 	for _, f := range found {
 		where := f.List
 		if f.Line > 0 {

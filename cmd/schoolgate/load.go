@@ -12,7 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
 )
@@ -63,7 +63,7 @@ func (inv *invocation) inForce() (*config.Config, error) {
 // assemble reads the lists of a configuration as the resolver would at a start, without a part of a
 // running one: nothing is written, and nothing but files is read.
 func assemble(ctx context.Context, cfg *config.Config) (*daemon.Filter, error) {
-	return daemon.Assemble(ctx, cfg, blocklist.NewReadOnlyLoader(daemon.ListDir(cfg), slog.New(slog.DiscardHandler)), nil)
+	return daemon.Assemble(ctx, cfg, feed.NewReadOnlyLoader(daemon.ListDir(cfg), slog.New(slog.DiscardHandler)))
 }
 
 // running finds the schoolgate that runs with this very configuration file, and says where the file

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
@@ -65,7 +66,7 @@ type Daemon struct {
 	started time.Time
 
 	lock      *os.File
-	loader    *blocklist.Loader
+	loader    *feed.Loader
 	record    *breach.Log
 	alerts    *alert.Dispatcher
 	resolver  *resolver.Resolver
@@ -139,8 +140,8 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 
-	d.loader = blocklist.NewLoader(ListDir(cfg), d.log)
-	if s.filter, err = Assemble(ctx, cfg, d.loader, nil); err != nil {
+	d.loader = feed.NewLoader(ListDir(cfg), d.log)
+	if s.filter, err = Assemble(ctx, cfg, d.loader); err != nil {
 		return nil, err
 	}
 	d.telemetry.listsRead(s.filter)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/config"
 	"schoolgate/policy"
 )
@@ -16,31 +17,20 @@ import (
 type Filter struct {
 	Config *config.Config
 	// Lists are those of Config.Lists, in the same order, as they were read.
-	Lists  []blocklist.Loaded
+	Lists  []feed.Loaded
 	Policy *policy.Policy
 
-	sources []blocklist.Source
-	set     *blocklist.Set
+	set *blocklist.Set
 }
 
 // Assemble reads the lists of a configuration and compiles the policy. Where a required list has
 // nothing to serve the policy is not ready: it answers what needs no list, and fails the rest.
-// old, where it is not nil, lends its index of names when no list has changed.
-func Assemble(ctx context.Context, cfg *config.Config, loader *blocklist.Loader, old *Filter) (*Filter, error) {
-	f := &Filter{Config: cfg, Lists: loader.Load(ctx, cfg.Lists, ownNames(cfg))}
+func Assemble(ctx context.Context, cfg *config.Config, loader *feed.Loader) (*Filter, error) {
+	lists := loader.Load(ctx, cfg.Lists, ownNames(cfg))
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	for _, l := range f.Lists {
-		if l.List != nil {
-			f.sources = append(f.sources, blocklist.Source{ID: l.ID, Category: l.Category, List: l.List})
-		}
-	}
-	if old != nil && slices.Equal(f.sources, old.sources) {
-		f.set = old.set
-	} else {
-		f.set = blocklist.Build(f.sources)
-	}
+	f := &Filter{Config: cfg, Lists: lists.Lists, set: lists.Set}
 	var err error
 	f.Policy, err = policy.Compile(cfg.Policy, f.set, len(f.waiting()) == 0)
 	if err != nil {
@@ -97,8 +87,8 @@ func (f *Filter) ListProblems() (refused, warned config.Errors) {
 }
 
 // waiting are the required lists that have nothing to serve. While there is one the policy is not ready.
-func (f *Filter) waiting() []blocklist.Loaded {
-	return slices.DeleteFunc(slices.Clone(f.Lists), func(l blocklist.Loaded) bool { return l.List != nil || !l.Required })
+func (f *Filter) waiting() []feed.Loaded {
+	return slices.DeleteFunc(slices.Clone(f.Lists), func(l feed.Loaded) bool { return l.List != nil || !l.Required })
 }
 
 // Waiting says for which required lists the policy waits, and what is the matter with each.
@@ -111,13 +101,13 @@ func (f *Filter) Waiting() []string {
 }
 
 // category is the name of the list's category.
-func (f *Filter) category(l blocklist.Loaded) string {
+func (f *Filter) category(l feed.Loaded) string {
 	return f.Config.Policy.Categories[l.Category].Name
 }
 
 // selfTest reports whether a list holds only a name with which schools test their filter, and so
 // does not stand for the real list.
-func selfTest(l blocklist.Spec) bool { return l.Builtin == "iwf" || l.Builtin == "ctiru" }
+func selfTest(l feed.Spec) bool { return l.Builtin == "iwf" || l.Builtin == "ctiru" }
 
 // locked returns the locked categories with the number of their entries, in the file's order.
 func (f *Filter) locked() []lockedCategory {

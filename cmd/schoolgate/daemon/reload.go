@@ -99,7 +99,7 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 	if err := needsRestart(now.filter.Config, cfg); err != nil {
 		return nil, nil, err
 	}
-	next, err := Assemble(ctx, cfg, d.loader, now.filter)
+	next, err := Assemble(ctx, cfg, d.loader)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -213,7 +213,7 @@ func (d *Daemon) tryLists(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.current.Load()
-	next, err := Assemble(ctx, now.filter.Config, d.loader, now.filter)
+	next, err := Assemble(ctx, now.filter.Config, d.loader)
 	if err != nil || !next.Policy.Ready() {
 		return
 	}

@@ -1,4 +1,4 @@
-package blocklist
+package feed
 
 import (
 	"bytes"
@@ -14,9 +14,26 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"schoolgate/blocklist"
 )
 
-func reader(text string) io.Reader { return strings.NewReader(text) }
+// written are the names that a list blocks, as text.
+func written(l *blocklist.List) (names []string) {
+	for n := range l.Names() {
+		names = append(names, n.String())
+	}
+	return names
+}
+
+func mustName(t *testing.T, text string) blocklist.Name {
+	t.Helper()
+	n, err := blocklist.ParseName(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
 
 // site is a school's disk: a list, and the directory of copies.
 type site struct {
@@ -68,7 +85,7 @@ func (s *site) load(change ...func(*Spec)) Loaded {
 	for _, c := range change {
 		c(&spec)
 	}
-	out := s.loader.Load(s.t.Context(), []Spec{spec}, nil)
+	out := s.loader.Load(s.t.Context(), []Spec{spec}, nil).Lists
 	if len(out) != 1 {
 		s.t.Fatalf("%d outcomes", len(out))
 	}
@@ -89,7 +106,7 @@ type outcome struct {
 func (s *site) outcome(l Loaded) outcome {
 	o := outcome{From: l.From}
 	if l.List != nil {
-		o.Entries = written(l.List).Entries
+		o.Entries = written(l.List)
 		o.Age = l.Modified.Sub(time.Date(2026, 9, 2, 8, 1, 0, 0, time.UTC))
 	}
 	if l.Err != nil {
@@ -187,7 +204,7 @@ func TestAListThatIsCutOffIsTakenWithAWarning(t *testing.T) {
 	s.load()
 	s.write(good[:len(good)/2+1])
 	l := s.load()
-	want := []Problem{{Reason: "has 2 entries where it had 4 before: cut off?"}}
+	want := []blocklist.Problem{{Reason: "has 2 entries where it had 4 before: cut off?"}}
 	if diff := cmp.Diff(want, l.List.Warnings); diff != "" {
 		t.Error(diff)
 	}
@@ -225,8 +242,8 @@ func TestOnlyAFileThatChangedIsReadAgain(t *testing.T) {
 	t.Run("or the site's own zones are others", func(t *testing.T) {
 		s.write("198.51.100.7\nexample.org\nexample.net\n")
 		s.load()
-		out := s.loader.Load(t.Context(), []Spec{{Path: s.path}}, []Name{mustName(t, "www.example.org")})
-		if diff := cmp.Diff([]string{"example.net"}, written(out[0].List).Entries); diff != "" {
+		out := s.loader.Load(t.Context(), []Spec{{Path: s.path}}, []blocklist.Name{mustName(t, "www.example.org")}).Lists
+		if diff := cmp.Diff([]string{"example.net"}, written(out[0].List)); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -244,13 +261,13 @@ func TestAConfidentialListLeavesNoTraces(t *testing.T) {
 	if files := s.files(); files != nil {
 		t.Errorf("copies: %v", files)
 	}
-	problems, warnings := []Problem{{Line: 5, Reason: reasonWords}, {Line: 6, Reason: reasonICANN}}, []Problem{{Line: 7, Reason: reasonPrivate}}
-	if diff := cmp.Diff([][]Problem{problems, warnings}, [][]Problem{l.List.Problems, l.List.Warnings}); diff != "" {
+	problems, warnings := []blocklist.Problem{{Line: 5, Reason: "more than one word"}, {Line: 6, Reason: "is a public suffix: covers the sites of everybody below it"}}, []blocklist.Problem{{Line: 7, Reason: "is a public suffix of the private part: covers the sites of all customers of one host"}}
+	if diff := cmp.Diff([][]blocklist.Problem{problems, warnings}, [][]blocklist.Problem{l.List.Problems, l.List.Warnings}); diff != "" {
 		t.Error(diff)
 	}
 	s.write("two secret words\n")
 	s.want(outcome{
-		From: FromMemory, Entries: written(l.List).Entries,
+		From: FromMemory, Entries: written(l.List),
 		Err: "list list.txt: not a list: none of its first 1 lines is in a known format",
 	}, confidential)
 	s.restart()
@@ -278,8 +295,8 @@ func TestAListByURLIsServedFromItsCopyOnly(t *testing.T) {
 }
 
 func TestBuiltinListsComeWithTheProgram(t *testing.T) {
-	out := NewLoader("", nil).Load(t.Context(), []Spec{{ID: "builtin:iwf", Builtin: "iwf"}, {ID: "builtin:nothing", Builtin: "nothing"}}, nil)
-	if diff := cmp.Diff([]string{"iwf.testfiltering.com"}, written(out[0].List).Entries); diff != "" || out[0].Err != nil || out[0].From != FromSource {
+	out := NewLoader("", nil).Load(t.Context(), []Spec{{ID: "builtin:iwf", Builtin: "iwf"}, {ID: "builtin:nothing", Builtin: "nothing"}}, nil).Lists
+	if diff := cmp.Diff([]string{"iwf.testfiltering.com"}, written(out[0].List)); diff != "" || out[0].Err != nil || out[0].From != FromSource {
 		t.Errorf("%+v: %s", out[0], diff)
 	}
 	if out[1].List != nil || out[1].Err == nil || !strings.HasPrefix(out[1].Err.Error(), `no built-in list "nothing"`) {
@@ -295,10 +312,10 @@ func TestLoadAnswersEverySpecInOrder(t *testing.T) {
 		{ID: "2", Builtin: "ctiru"},
 		{ID: "3", Path: s.path + ".none"},
 		{ID: "4", Path: s.path, Category: 3},
-		{ID: "5", Path: s.path, Format: FormatHosts},
+		{ID: "5", Path: s.path, Format: blocklist.FormatHosts},
 	}
 	var got []string
-	out := s.loader.Load(t.Context(), specs, nil)
+	out := s.loader.Load(t.Context(), specs, nil).Lists
 	for _, l := range out {
 		got = append(got, l.ID+" "+l.From)
 	}
@@ -317,7 +334,7 @@ func TestALoadThatIsStoppedKeepsWhatThereIs(t *testing.T) {
 	s.write(later)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	out := s.loader.Load(ctx, []Spec{{Path: s.path}, {Path: s.path + ".other"}}, nil)
+	out := s.loader.Load(ctx, []Spec{{Path: s.path}, {Path: s.path + ".other"}}, nil).Lists
 	if !errors.Is(out[0].Err, context.Canceled) || out[0].From != FromMemory || !errors.Is(out[1].Err, context.Canceled) || out[1].List != nil {
 		t.Errorf("%+v", out)
 	}
@@ -367,12 +384,12 @@ func TestAZoneOfTheSiteDoesNotTakeAnEntryOutOfALockedList(t *testing.T) {
 	if err := os.WriteFile(path, []byte("listed.example\nother.example\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	own, err := ParseName("school.listed.example")
+	own, err := blocklist.ParseName("school.listed.example")
 	if err != nil {
 		t.Fatal(err)
 	}
 	specs := []Spec{{ID: "open", Path: path}, {ID: "locked", Path: path, Locked: true}}
-	loaded := NewLoader("", nil).Load(t.Context(), specs, []Name{own})
+	loaded := NewLoader("", nil).Load(t.Context(), specs, []blocklist.Name{own}).Lists
 	if open, locked := loaded[0].List.Enforceable, loaded[1].List.Enforceable; open != 1 || locked != 2 {
 		t.Errorf("%d entries in the open list, %d in the locked one; want 1 and 2", open, locked)
 	}
@@ -384,8 +401,8 @@ func TestAListThatIsConfidentialSomewhereIsSoEverywhere(t *testing.T) {
 	if err := os.WriteFile(path, []byte("secret.example\nzqx..bad\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	specs := []Spec{{ID: "open", Path: path, Format: FormatDomains}, {ID: "secret", Path: path, Confidential: true, Category: 1}}
-	for _, l := range NewLoader(filepath.Join(dir, "copies"), nil).Load(t.Context(), specs, nil) {
+	specs := []Spec{{ID: "open", Path: path, Format: blocklist.FormatDomains}, {ID: "secret", Path: path, Confidential: true, Category: 1}}
+	for _, l := range NewLoader(filepath.Join(dir, "copies"), nil).Load(t.Context(), specs, nil).Lists {
 		if l.Err != nil || !l.Confidential {
 			t.Errorf("%s: confidential %v, error %v", l.ID, l.Confidential, l.Err)
 		}
@@ -415,7 +432,7 @@ func TestAReadOnlyLoaderReadsCopiesAndWritesNone(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if got := NewReadOnlyLoader(copies, nil).Load(t.Context(), specs, nil)[0]; got.List == nil || got.From != FromCopy || got.Err == nil {
+	if got := NewReadOnlyLoader(copies, nil).Load(t.Context(), specs, nil).Lists[0]; got.List == nil || got.From != FromCopy || got.Err == nil {
 		t.Errorf("without the source: %+v", got)
 	}
 	secret := []Spec{{ID: "list", Path: path, Confidential: true}}

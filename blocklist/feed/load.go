@@ -1,4 +1,4 @@
-package blocklist
+package feed
 
 import (
 	"context"
@@ -12,21 +12,23 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"schoolgate/blocklist"
 )
 
 // Spec says where a list comes from and how it is to be read. One of Path, URL and Builtin is set.
 type Spec struct {
 	ID       string // as Source.ID
-	Category Category
+	Category blocklist.Category
 
 	Path    string // absolute
 	URL     string
 	Builtin string // one of Builtins
 
-	Format       Format // "": found out from the content
-	Addresses    bool   // as Options.Addresses
-	Required     bool   // for the caller to judge by: the Loader treats all alike
-	Confidential bool   // no copy on disk, no text in its Problems
+	Format       blocklist.Format // "": found out from the content
+	Addresses    bool             // as Options.Addresses
+	Required     bool             // for the caller to judge by: the Loader treats all alike
+	Confidential bool             // no copy on disk, no text in its Problems
 	// Locked says that nothing lifts what the list blocks: an entry that covers one of the site's own
 	// zones stays.
 	Locked bool
@@ -45,7 +47,7 @@ const (
 type Loaded struct {
 	Spec
 	// List is nil where there is nothing to serve.
-	List *List
+	List *blocklist.List
 	// Modified is when the content of List was last changed. Zero for built-in lists.
 	Modified time.Time
 	// Err says why the source itself could not be used now. List may come from elsewhere then. It
@@ -53,6 +55,14 @@ type Loaded struct {
 	Err error
 	// From is one of FromSource, FromMemory, FromCopy; "" without a List.
 	From string
+}
+
+// Result is what a Load found: every list, and the set of all that serve.
+type Result struct {
+	// Lists has an outcome for each Spec, in the same order.
+	Lists []Loaded
+	// Set is of the lists that have content. It is the same as the last Load's where nothing changed.
+	Set *blocklist.Set
 }
 
 // Loader reads lists, and remembers the last good content of each: in memory, and for `path:` lists
@@ -65,21 +75,24 @@ type Loader struct {
 	mu    sync.Mutex
 	known map[loadKey]*known
 	loads int
+
+	sources []blocklist.Source // of set
+	set     *blocklist.Set     // the last one built
 }
 
 // loadKey is what makes two Specs the same list.
 type loadKey struct {
 	path, url, builtin      string
-	format                  Format
+	format                  blocklist.Format
 	addresses, confidential bool
 	locked                  bool
 }
 
 // known is the last good content of a list.
 type known struct {
-	list     *List
+	list     *blocklist.List
 	modified time.Time
-	own      []Name
+	own      []blocklist.Name
 	from     string
 	// info is the file's when it was read; nil where it was no file, so that the source is tried again.
 	info os.FileInfo
@@ -113,10 +126,10 @@ var errNotFetched = errors.New("lists by URL are not fetched by this version: do
 // that is tried and refused must not cost the lists of the one that goes on serving.
 const keepLoads = 4
 
-// Load reads the lists of specs and returns an outcome for each, in the same order. A file that has
+// Load reads the lists of specs and builds a set of them. A file that has
 // not changed since it was last read is not read again. own are the site's own zones. When ctx ends,
 // what has not been read has its error, and its last good content.
-func (l *Loader) Load(ctx context.Context, specs []Spec, own []Name) []Loaded {
+func (l *Loader) Load(ctx context.Context, specs []Spec, own []blocklist.Name) Result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.loads++
@@ -144,13 +157,13 @@ func (l *Loader) Load(ctx context.Context, specs []Spec, own []Name) []Loaded {
 	}
 	_ = g.Wait() // errs has the errors
 
-	room := MaxNameBytes
+	room := blocklist.MaxNameBytes
 	for i, k := range keys {
 		if now[i] == nil {
 			continue
 		}
-		if room -= len(now[i].list.names); room < 0 {
-			now[i], errs[i] = nil, fmt.Errorf("list %s: all lists together hold more than %d MB of names", k, MaxNameBytes>>20)
+		if room -= now[i].list.Size(); room < 0 {
+			now[i], errs[i] = nil, fmt.Errorf("list %s: all lists together hold more than %d MB of names", k, blocklist.MaxNameBytes>>20)
 			continue
 		}
 		now[i].used = l.loads
@@ -170,7 +183,21 @@ func (l *Loader) Load(ctx context.Context, specs []Spec, own []Name) []Loaded {
 			out[i].List, out[i].Modified, out[i].From = kn.list, kn.modified, kn.from
 		}
 	}
-	return out
+	return Result{Lists: out, Set: l.build(out)}
+}
+
+// build returns the set of all lists that have content.
+func (l *Loader) build(lists []Loaded) *blocklist.Set {
+	var sources []blocklist.Source
+	for _, loaded := range lists {
+		if loaded.List != nil {
+			sources = append(sources, blocklist.Source{ID: loaded.ID, Category: loaded.Category, List: loaded.List})
+		}
+	}
+	if l.set == nil || !slices.Equal(sources, l.sources) {
+		l.sources, l.set = sources, blocklist.Build(sources)
+	}
+	return l.set
 }
 
 func keyOf(s Spec) loadKey {
@@ -206,7 +233,7 @@ func (k loadKey) String() string {
 
 // load returns the best content there is for a list, nil where there is none, and why that is not
 // the source's, if it is not.
-func (l *Loader) load(ctx context.Context, k loadKey, own []Name, last *known) (*known, error) {
+func (l *Loader) load(ctx context.Context, k loadKey, own []blocklist.Name, last *known) (*known, error) {
 	if k.locked {
 		own = nil
 	}
@@ -239,7 +266,7 @@ func (l *Loader) load(ctx context.Context, k loadKey, own []Name, last *known) (
 }
 
 // fromSource reads a list from where it comes from, unless what was read last is still the same.
-func (l *Loader) fromSource(ctx context.Context, k loadKey, own []Name, last *known) (*known, error) {
+func (l *Loader) fromSource(ctx context.Context, k loadKey, own []blocklist.Name, last *known) (*known, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -250,7 +277,7 @@ func (l *Loader) fromSource(ctx context.Context, k loadKey, own []Name, last *kn
 		if last != nil && slices.Equal(last.own, own) {
 			return last, nil
 		}
-		list, err := readBuiltin(k.builtin, own)
+		list, err := blocklist.Builtin(k.builtin, own...)
 		if err != nil {
 			return nil, err
 		}
@@ -259,7 +286,7 @@ func (l *Loader) fromSource(ctx context.Context, k loadKey, own []Name, last *kn
 	return l.fromFile(ctx, k, own, last)
 }
 
-func (l *Loader) fromFile(ctx context.Context, k loadKey, own []Name, last *known) (*known, error) {
+func (l *Loader) fromFile(ctx context.Context, k loadKey, own []blocklist.Name, last *known) (*known, error) {
 	f, info, err := openRegular(k.path)
 	if err != nil {
 		return nil, err
@@ -301,10 +328,10 @@ func (kn *known) isStill(info os.FileInfo) bool {
 
 // warnOfShrinking warns where a list has lost more than a quarter of its entries: it may have been
 // read while it was being written, or its publisher may have failed. That is for people to judge.
-func warnOfShrinking(list, before *List) {
+func warnOfShrinking(list, before *blocklist.List) {
 	was, is := before.Enforceable+before.Unenforceable, list.Enforceable+list.Unenforceable
 	if is < was-was/4 {
 		reason := fmt.Sprintf("has %d entries where it had %d before: cut off?", is, was)
-		list.Warnings = append([]Problem{{Reason: reason}}, list.Warnings...)
+		list.Warnings = append([]blocklist.Problem{{Reason: reason}}, list.Warnings...)
 	}
 }

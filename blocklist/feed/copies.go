@@ -1,4 +1,4 @@
-package blocklist
+package feed
 
 import (
 	"bufio"
@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"schoolgate/blocklist"
 )
 
 // maxFile bounds a list's file. The longest public list of one category has a tenth of it.
@@ -50,22 +52,22 @@ func checkRegular(info os.FileInfo) error {
 	case !mode.IsRegular():
 		return errors.New("is a device or a socket, not a regular file")
 	case info.Size() == 0:
-		return fmt.Errorf("%w: the file is empty", ErrEmpty)
+		return fmt.Errorf("%w: the file is empty", blocklist.ErrEmpty)
 	case info.Size() > maxFile:
-		return fmt.Errorf("%w: the file is larger than %d MB", ErrNotList, maxFile>>20)
+		return fmt.Errorf("%w: the file is larger than %d MB", blocklist.ErrNotList, maxFile>>20)
 	}
 	return nil
 }
 
 // parse reads a list, and adds what it reads to sum.
-func (k loadKey) parse(ctx context.Context, r io.Reader, sum checksum, own []Name) (*List, error) {
+func (k loadKey) parse(ctx context.Context, r io.Reader, sum checksum, own []blocklist.Name) (*blocklist.List, error) {
 	in := io.TeeReader(&boundReader{ctx: ctx, r: r, left: maxFile}, sum)
-	list, err := Parse(in, Options{Format: k.format, Addresses: k.addresses, Own: own})
+	list, err := blocklist.Parse(in, blocklist.Options{Format: k.format, Addresses: k.addresses, Own: own})
 	if err != nil {
 		return nil, err
 	}
 	if k.confidential {
-		for _, problems := range [][]Problem{list.Problems, list.Warnings} {
+		for _, problems := range [][]blocklist.Problem{list.Problems, list.Warnings} {
 			for i := range problems {
 				problems[i].Text = ""
 			}
@@ -87,7 +89,7 @@ func (b *boundReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return n, fmt.Errorf("%w: larger than %d MB", ErrNotList, maxFile>>20)
+		return n, fmt.Errorf("%w: larger than %d MB", blocklist.ErrNotList, maxFile>>20)
 	}
 	return n, err
 }
@@ -197,7 +199,7 @@ func syncDir(dir string) {
 }
 
 // load reads the copy of a list. One whose checksum is wrong is refused.
-func (c *copies) load(ctx context.Context, k loadKey, own []Name) (*known, error) {
+func (c *copies) load(ctx context.Context, k loadKey, own []blocklist.Name) (*known, error) {
 	if c.dir == "" {
 		return nil, os.ErrNotExist
 	}

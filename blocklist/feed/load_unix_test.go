@@ -1,6 +1,6 @@
 //go:build unix
 
-package blocklist
+package feed
 
 import (
 	"os"
