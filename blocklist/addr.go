@@ -9,19 +9,22 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// addresses finds the set of an address: each prefix has the sources of all prefixes that cover it.
+// addresses finds the lists of an address: each prefix has the sources of all prefixes that cover it.
 type addresses struct {
-	table *bart.Table[uint32]
+	table *bart.Table[uint32] // number of a set
+	sets  *sets
 }
 
 // buildAddresses takes the addresses of the lists.
-func buildAddresses(ss *sets, sources []Source) addresses {
+func buildAddresses(sources []Source) addresses {
 	type entry struct {
 		prefix netip.Prefix
 		source uint32
 	}
 	var entries []entry
+	group := make([]uint8, len(sources))
 	for i, src := range sources {
+		group[i] = uint8(src.Category)
 		if src.List == nil {
 			continue
 		}
@@ -33,25 +36,31 @@ func buildAddresses(ss *sets, sources []Source) addresses {
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.prefix.Bits(), b.prefix.Bits()), cmp.Compare(a.source, b.source))
 	})
-	t := &bart.Table[uint32]{}
+	as := addresses{table: &bart.Table[uint32]{}, sets: newSets(group, make([]bool, len(sources)))}
 	for _, e := range entries {
-		above, _ := t.LookupPrefix(e.prefix)
-		o := []owned{{source: e.source, kind: blockSelf}}
-		if set := ss.value(above, o, sources).selfSet; set != above {
-			t.Insert(e.prefix, set)
+		above, _ := as.table.LookupPrefix(e.prefix)
+		if set, _ := as.sets.node(above, []owned{{member: e.source, kind: blockSelf}}); set != above {
+			as.table.Insert(e.prefix, set)
 		}
 	}
-	return addresses{table: t}
+	as.sets.index = nil
+	return as
 }
 
-// match returns the number of the set of an address.
-func (as addresses) match(a netip.Addr) uint32 {
+// match returns the categories of an address.
+func (as addresses) match(a netip.Addr) Categories {
 	set, _ := as.table.Lookup(a.Unmap().WithZone(""))
-	return set
+	return Categories(as.sets.masks[set])
 }
 
-// covering returns the prefixes that cover an address, the narrowest first.
-func (as addresses) covering(a netip.Addr) iter.Seq2[netip.Prefix, uint32] {
+// covering returns the prefixes that cover an address, the narrowest first, and the sources of each.
+func (as addresses) covering(a netip.Addr) iter.Seq2[netip.Prefix, []uint32] {
 	a = a.Unmap().WithZone("")
-	return as.table.Supernets(netip.PrefixFrom(a, a.BitLen()))
+	return func(yield func(netip.Prefix, []uint32) bool) {
+		for prefix, set := range as.table.Supernets(netip.PrefixFrom(a, a.BitLen())) {
+			if !yield(prefix, as.sets.sets[set]) {
+				return
+			}
+		}
+	}
 }

@@ -88,18 +88,22 @@ func BenchmarkBuild(b *testing.B) {
 	for b.Loop() {
 		s = Build(sources)
 	}
-	b.ReportMetric(float64(s.size())/float64(len(distinct)), "B/name")
+	b.ReportMetric(float64(s.parts[0].Bytes())/float64(len(distinct)), "B/name")
 	b.ReportMetric(float64(len(distinct)), "names")
 }
 
 // BenchmarkMatch looks up names in random order in a set of all real lists.
 func BenchmarkMatch(b *testing.B) {
 	sources := realSources(b)
-	s := Build(sources)
 	var listed []Name
 	for _, src := range sources {
 		listed = slices.AppendSeq(listed, src.List.Names())
 	}
+	benchMatch(b, Build(sources), listed)
+}
+
+func benchMatch(b *testing.B, s *Set, listed []Name) {
+	b.Helper()
 	list, err := Parse(bytes.NewReader(readRealLists(b)["popular/domains"]), Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -113,12 +117,13 @@ func BenchmarkMatch(b *testing.B) {
 		draw func() Name
 	}{
 		{"hit", one},
-		{"below", func() Name { return "\x03www\x01x" + one() }},
-		{"miss", func() Name { return "\x05qqqxq" + one().Parent() }},
+		{"below", func() Name { return "\x03www" + one() }},
+		{"below2", func() Name { return "\x03www\x01x" + one() }},
+		{"miss", func() Name { return near(random, one(), 3+random.IntN(4)) }},
 		{"popular", func() Name { return popular[zipf.Uint64()] }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			keys := drawKeys(1<<17, bench.draw)
+			keys := drawKeys(1<<20, bench.draw)
 			b.ReportAllocs()
 			i, hits := 0, 0
 			for b.Loop() {

@@ -52,12 +52,15 @@ type List struct {
 	// passthru, which takes the name out of this list.
 	Enforceable, Unenforceable, Exceptions int
 	// Skipped counts the entries that were not taken. Problems says why, for the first 1000.
-	Skipped  int
+	Skipped int
+	// TooBroad counts those of them that are names and would cover too much: everything, a top-level
+	// domain, a public suffix, or a zone of the site.
+	TooBroad int
 	Problems []Problem
 	// Warnings speak of what was taken, but deserves a look. At most 1000.
 	Warnings []Problem
 
-	names     []byte // each entry: its kind, then its key
+	names     names
 	addresses []netip.Prefix
 	passes    bool // some entry is an RPZ passthru
 }
@@ -92,39 +95,53 @@ const (
 func ListOf(names ...Name) *List {
 	l := &List{Format: FormatDomains, Enforceable: len(names)}
 	for _, n := range names {
-		l.names = append(append(l.names, byte(blockBoth)), n...)
+		l.names.add(blockBoth, []byte(n))
 	}
 	return l
 }
 
 // Names returns the names of the entries that block, in the list's order, those written twice
-// twice.
+// twice. There are none once the list has been released.
 func (l *List) Names() iter.Seq[Name] {
 	return func(yield func(Name) bool) {
-		for k, key := range l.entries() {
-			if k&blockBoth != 0 && !yield(Name(key)) {
+		for k, path := range l.names.all() {
+			if k&blockBoth != 0 && !yield(pathName(path)) {
 				return
 			}
 		}
 	}
 }
 
-// Size is how many bytes the names of the list take.
-func (l *List) Size() int { return len(l.names) }
-
-// entries returns each entry's kind and key. The key is the list's own: read only.
-func (l *List) entries() iter.Seq2[kind, []byte] {
-	return func(yield func(kind, []byte) bool) {
-		for rest := l.names; len(rest) > 0; {
-			end := 1
-			for rest[end] != 0 {
-				end += int(rest[end]) + 1
-			}
-			end++
-			if !yield(kind(rest[0]), rest[1:end]) {
-				return
-			}
-			rest = rest[end:]
+// Holds reports whether some entry that blocks is n or covers it. It reads the whole list, which
+// must not have been released.
+func (l *List) Holds(n Name) bool {
+	var buf [maxName]byte
+	want := appendPath(buf[:0], []byte(n))
+	for k, path := range l.names.all() {
+		if len(path) == len(want) && k&blockSelf != 0 && string(path) == string(want) ||
+			len(path) < len(want) && k&blockBelow != 0 && string(path) == string(want[:len(path)]) {
+			return true
 		}
 	}
+	return false
+}
+
+// Entries is how many entries with a name the list has, also once it has been released.
+func (l *List) Entries() int { return l.names.count }
+
+// Size is how many bytes the names of the list take, also once it has been released.
+func (l *List) Size() int { return l.names.size }
+
+// HasNames reports whether the names are there, and not only the counts.
+func (l *List) HasNames() bool { return !l.names.released }
+
+// Release gives the memory of the names back at once. The counts, the problems and the addresses
+// stay. Nobody may be reading the names.
+func (l *List) Release() { l.names.release() }
+
+// stats returns the list without its names.
+func (l *List) stats() *List {
+	out := *l
+	out.names = names{count: l.names.count, size: l.names.size, released: true}
+	return &out
 }

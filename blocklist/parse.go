@@ -55,7 +55,6 @@ func Parse(r io.Reader, o Options) (*List, error) {
 	if l.Enforceable+l.Unenforceable == 0 {
 		return nil, emptyError(l, head, o.Format)
 	}
-	l.names = bytes.Clone(l.names) // without the room it had to grow
 	return l, nil
 }
 

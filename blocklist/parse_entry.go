@@ -40,12 +40,11 @@ func (p *parser) name(text string) {
 	} else if len(text) > 1 {
 		text = strings.TrimPrefix(text, ".")
 	}
-	start := len(p.list.names)
-	names, err := appendName(append(p.list.names, byte(blockBoth)), text)
+	var buf [2 * maxName]byte
+	key, err := appendName(buf[:0], text)
 	switch {
 	case err == nil:
-		p.list.names = names
-		p.accept(start)
+		p.accept(blockBoth, key)
 	case strings.IndexByte(text, '*') >= 0:
 		p.problem(reasonStar)
 	default:
@@ -53,51 +52,52 @@ func (p *parser) name(text string) {
 	}
 }
 
-// accept judges the entry that stands at start, the last of the list's names: its kind and its key.
-// One that may not stay is taken off again.
-func (p *parser) accept(start int) {
+// accept takes the entry of a key, unless it covers too much or is no name.
+func (p *parser) accept(k kind, key []byte) {
 	l := p.list
-	k, key := kind(l.names[start]), l.names[start+1:]
-	reason := ""
 	labels, last := 0, 0
 	for i := 0; key[i] != 0; i += int(key[i]) + 1 {
 		labels, last = labels+1, i
 	}
 	switch {
 	case labels == 0:
-		reason = "covers every name"
+		p.tooBroad("covers every name")
+		return
 	case labels == 1:
-		reason = reasonTLD
+		p.tooBroad(reasonTLD)
+		return
 	case isNumber(key[last+1 : len(key)-1]):
-		reason = reasonNumber
-	}
-	if reason != "" {
-		l.names = l.names[:start]
-		p.problem(reason)
+		p.problem(reasonNumber)
 		return
 	}
 	suffix, icann := publicSuffix(key)
 	switch {
 	case suffix && icann:
-		reason = reasonICANN
+		p.recognised++
+		p.tooBroad(reasonICANN)
+		return
 	case p.own[Name(key)]&k != 0:
-		reason = reasonOwn
-	}
-	if reason != "" {
-		l.names = l.names[:start]
-		p.unusable(reason)
+		p.recognised++
+		p.tooBroad(reasonOwn)
 		return
 	}
 	p.recognised++
 	if suffix {
 		p.warning(reasonPrivate)
 	}
+	l.names.add(k, key)
 	if k&passBoth != 0 {
 		l.passes = true
 		l.Exceptions++
 		return
 	}
 	l.Enforceable++
+}
+
+// tooBroad is problem for a name that would cover too much.
+func (p *parser) tooBroad(reason string) {
+	p.list.TooBroad++
+	p.problem(reason)
 }
 
 // publicSuffix reports whether the key's name is itself a suffix of the public suffix list, and of

@@ -237,11 +237,9 @@ func (p *parser) readTrigger(typ string, data []string) {
 	if z.wild {
 		k <<= 1 // below, not itself
 	}
-	start := len(p.list.names)
-	p.list.names = append(append(p.list.names, byte(k)), trigger...)
 	line, text := p.line, p.text
 	p.line, p.text = z.line, z.text
-	p.accept(start)
+	p.accept(k, []byte(trigger))
 	p.line, p.text = line, text
 }
 

@@ -21,8 +21,8 @@ type read struct {
 func written(l *List) read {
 	r := read{Format: l.Format, Counts: [4]int{l.Enforceable, l.Unenforceable, l.Exceptions, l.Skipped}}
 	prefix := map[kind]string{blockBoth: "", blockSelf: "only ", blockBelow: "below ", passSelf: "pass ", passBelow: "pass below "}
-	for k, key := range l.entries() {
-		r.Entries = append(r.Entries, prefix[k]+Name(key).String())
+	for k, path := range l.names.all() {
+		r.Entries = append(r.Entries, prefix[k]+pathName(path).String())
 	}
 	for _, p := range l.addresses {
 		r.Entries = append(r.Entries, p.String())

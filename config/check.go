@@ -28,15 +28,18 @@ type checker struct {
 // and has been reported; nothing more is said of it.
 func (c *checker) check() {
 	c.server()
+	c.identity()
 	c.listenOn()
 	c.forward()
 	c.answer()
 	c.access()
+	c.guards()
 	c.contents()
 	c.calendarDays()
 	c.people()
 	c.exceptions()
 	c.alerting()
+	c.trials()
 }
 
 func (c *checker) server() {

@@ -132,37 +132,18 @@ func (c *checker) receiver(w *receiver) {
 	c.cfg.Alerts.Receivers = append(c.cfg.Alerts.Receivers, r)
 }
 
-const needSecret = "write secret_file or secret_env"
-
 // secret reads the signing secret of a webhook, which must be written where need says so.
 func (c *checker) secret(w *receiver, need bool) Secret {
 	file, env := w.secretFile, w.secretEnv
 	if need && !file.written() && !env.written() {
 		c.fail(w.place, needSecret, "a webhook needs a secret")
 	}
-	at := file.place
-	var text string
-	switch {
-	case env.v != "":
-		at, text = env.place, c.machine.getenv(env.v)
-		if text == "" {
-			c.fail(at, "", "the environment variable %s is not set", env.v)
-			return nil
-		}
-	case file.v != "":
-		data, err := readFile(c.path(file.v))
-		if err != nil {
-			c.fail(at, "", "%q: %v", file.v, err)
-			return nil
-		}
-		text = string(data)
-	default:
+	text, at, ok := c.secretText(file, env)
+	if !ok {
 		return nil
 	}
 	secret, err := parseSecret(text)
-	if f, ok := err.(failure); ok { //nolint:errorlint // parseSecret wraps nothing
-		c.fail(at, f.hint, "%s", strings.TrimPrefix(f.what, "the secret "))
-	}
+	c.failSecret(at, err)
 	return secret
 }
 

@@ -2,11 +2,9 @@ package config
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"schoolgate/blocklist"
-	"schoolgate/blocklist/feed"
 	"schoolgate/policy"
 )
 
@@ -33,6 +31,11 @@ func (c *checker) contents() {
 		}
 	}
 	own := 0
+	count := func(at place) {
+		if own++; own == mostCategories+1 {
+			c.fail(at, "give one several lists", "there can be %d categories beside iwf and ctiru, those with a list on trial counted twice", mostCategories)
+		}
+	}
 	for i := range c.categories {
 		w := &c.categories[i]
 		p := policy.Category{
@@ -51,9 +54,10 @@ func (c *checker) contents() {
 			c.fail(w.place, "they are never blocked, recorded or alerted", "helplines can't be a category")
 		default:
 			p.Title = cmp.Or(p.Title, p.Name)
-			if own++; own == mostCategories+1 {
-				c.fail(w.place, "give one several lists", "there can be %d categories beside iwf and ctiru", mostCategories)
-			}
+			count(w.place)
+		}
+		if i := slices.IndexFunc(w.lists, func(l list) bool { return l.trial.v > 0 }); i >= 0 {
+			count(w.lists[i].trial.place)
 		}
 		c.add(w, p)
 	}
@@ -74,80 +78,6 @@ func (c *checker) keepFixed(w *category) {
 	if w.severity.written() && w.severity.v != policy.SeverityCritical {
 		c.fail(w.severity.place, hint, "%s can't be less than critical", w.name.name)
 	}
-}
-
-// add adds a category and its lists. iwf and ctiru begin with their own self-test list, so that a
-// match of a self-test name is never taken for one of the real list.
-func (c *checker) add(w *category, p policy.Category) {
-	base := feed.Spec{
-		Category: blocklist.Category(len(c.cfg.Policy.Categories)), Confidential: p.Confidential, Locked: p.Locked,
-		Line: max(w.line, 1), Column: max(w.column, 1),
-	}
-	c.cfg.Policy.Categories = append(c.cfg.Policy.Categories, p)
-	_, isFixed := fixed(p.Name)
-	if isFixed {
-		s := base
-		s.ID, s.Builtin = "builtin:"+p.Name, p.Name
-		c.cfg.Lists = append(c.cfg.Lists, s)
-	}
-	first := map[string]int{}
-	for i := range w.lists {
-		l := &w.lists[i]
-		s := base
-		s.Line, s.Column = l.line, l.column
-		if !c.source(l, &s) {
-			continue
-		}
-		if line, again := first[s.ID]; again {
-			c.fail(l.place, fmt.Sprintf("first on line %d", line), "%s is written twice in %s", s.ID, p.Name)
-			continue
-		}
-		first[s.ID] = l.line
-		if isFixed && s.Builtin == p.Name {
-			continue // it has that already
-		}
-		s.Format = blocklist.Format(l.format.v) // "" where it is to be found out
-		s.Addresses = l.addresses.v
-		s.Required = l.required.v
-		if !l.required.written() {
-			s.Required = s.Path != "" && (p.Locked || p.Severity >= policy.SeverityHigh)
-		}
-		c.cfg.Lists = append(c.cfg.Lists, s)
-	}
-}
-
-// source fills where a list comes from, and reports whether that is known.
-func (c *checker) source(l *list, s *feed.Spec) bool {
-	switch {
-	case l.builtin.written():
-		s.ID, s.Builtin = "builtin:"+l.builtin.v, l.builtin.v
-		if l.builtin.v == "helplines" {
-			c.fail(l.place, "remove it", "helplines are never blocked")
-		} else if known := blocklist.Builtins(); !slices.Contains(known, l.builtin.v) {
-			c.fail(l.place, nearest(l.builtin.v, known), "there is no builtin list %q", l.builtin.v)
-		}
-	case l.path.written() && l.url.written():
-		c.fail(l.place, "make two lists of it", "has both path and url")
-		return false
-	case l.path.written():
-		s.ID, s.Path = l.path.v, c.path(l.path.v)
-		c.regularFile(l.path)
-	case l.url.written():
-		if l.url.v == nil {
-			return false
-		}
-		s.ID, s.URL = l.url.v.String(), l.url.v.String()
-		c.notYet(l.url.place)
-		if l.required.v {
-			c.fail(l.required.place, "fetch it to a file and write path", "a url list is not fetched yet, and can't be required")
-		}
-	default:
-		if !c.failed(l.place) {
-			c.fail(l.place, "write path, url, or builtin:NAME in place of the mapping", "has no source")
-		}
-		return false
-	}
-	return s.ID != ""
 }
 
 // calendarDays checks the calendar. Nothing acts upon it yet.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
@@ -37,10 +38,15 @@ type Config struct {
 	Cache        resolver.CacheTimes
 	Blocking     resolver.Blocking
 
+	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec
 	// Lists are the lists of Policy.Categories, in the order of the file, builtin:iwf and
 	// builtin:ctiru included.
 	Lists []feed.Spec
+	// Never are the names that no fetched list may hold.
+	Never []blocklist.Name
+	// Identity is the key of confidential lists, nil where there is none.
+	Identity *feed.Identity
 
 	Quiet  time.Duration
 	Alerts alert.Config
@@ -53,7 +59,7 @@ type Config struct {
 	Warnings Errors
 }
 
-// Format prints what a configuration is called, whatever the verb: Alerts holds secrets.
+// Format prints what a configuration is called, whatever the verb: it holds secrets.
 func (c Config) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "configuration %q with hash %s", c.Path, c.Hash)
 }

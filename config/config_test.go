@@ -27,12 +27,18 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // secretKey is the key of testdata/hook.secret and of $GOOD_SECRET.
 const secretKey = "a key for tests, not a secret!!!"
 
+// ageKey is an age identity, as age-keygen writes it.
+const ageKey = "# public key: none of interest\nAGE-SECRET-KEY-15SYQVZQFSWXR35E7WUNEZ0R48GRCTWHCDVMNQ0ZE9PFXPACJ88RSHW8NLY\n"
+
 // fakeMachine is a machine that is the same everywhere.
 func fakeMachine() machine {
 	env := map[string]string{
 		"GOOD_SECRET":  "whsec_" + base64.StdEncoding.EncodeToString([]byte(secretKey)),
 		"SHORT_SECRET": "whsec_" + base64.StdEncoding.EncodeToString([]byte("too short")),
 		"PLAIN_SECRET": "correct horse battery staple",
+		"TSIG_KEY":     " " + base64.StdEncoding.EncodeToString([]byte(secretKey)) + "\n",
+		"SHORT_KEY":    base64.StdEncoding.EncodeToString([]byte("too short")),
+		"AGE_KEY":      ageKey,
 	}
 	return machine{
 		hostname:   "resolver1",

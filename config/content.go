@@ -1,14 +1,10 @@
 package config
 
 import (
-	"net/url"
-	"regexp"
-	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
-	"schoolgate/blocklist"
 	"schoolgate/policy"
 )
 
@@ -30,73 +26,8 @@ func (c *category) fields() []field {
 		},
 		{key: "locked", kind: one(&c.locked, boolean()), def: "false", doc: "Blocked for everybody, always; nothing lifts it"},
 		{key: "confidential", kind: one(&c.confidential, boolean()), def: "false", doc: "Its names appear in no record, log, alert, page or metric"},
-		{key: "lists", kind: sections(&c.lists), doc: "The lists of its names; `[]` is valid. Put a new list on trial first"},
+		{key: "lists", kind: sections(&c.lists), doc: "The lists of its names, each a mapping, `builtin:NAME` or a catalogue's name such as `ut1:games`; `[]` is valid. Put a new list on `trial` first"},
 	}
-}
-
-// list is one entry of lists: a mapping, or builtin:NAME.
-type list struct {
-	place
-	builtin   value[string]
-	path      value[string]
-	url       value[*url.URL]
-	format    value[string]
-	addresses value[bool]
-	required  value[bool]
-	refresh   value[time.Duration]
-	sha256    value[string]
-	trial     value[bool]
-}
-
-func (l *list) fields() []field {
-	return []field{
-		{key: "path", kind: one(&l.path, filePath()), doc: "A file with the list"},
-		{key: "url", kind: one(&l.url, webURL()), doc: "Where the list is published; a later version fetches it"},
-		{
-			key: "format", kind: one(&l.format, listFormat()),
-			doc: "Found by looking where it is not written",
-		},
-		{
-			key: "addresses", kind: one(&l.addresses, boolean()), def: "false",
-			doc: "Lines with IP addresses block answers that hold them; such a breach is at most `low`",
-		},
-		{
-			key: "required", kind: one(&l.required, boolean()),
-			doc: "No name is looked up until the list has been loaded once, and a reload without it is refused. True for `path` lists of locked, critical and high categories where it is not written",
-		},
-		{key: "refresh", kind: one(&l.refresh, duration(time.Minute, year)), def: "24h", doc: "How often a `url` list is fetched"},
-		{key: "sha256", kind: one(&l.sha256, blank(sha256Digest())), def: `""`, later: true, doc: "What a `url` list must be, to the byte"},
-		{key: "trial", kind: one(&l.trial, boolean()), def: "false", later: true, doc: "Count what the list would block, and block none of it"},
-	}
-}
-
-func listFormat() scalar[string] {
-	words := make([]string, 0, len(blocklist.Formats()))
-	for _, f := range blocklist.Formats() {
-		words = append(words, string(f))
-	}
-	return enum(words...)
-}
-
-// catalogued is the name of a list in a public collection: "ut1:games".
-var catalogued = regexp.MustCompile(`^[a-z][a-z0-9]*:[A-Za-z0-9_.-]+$`)
-
-// short reads a list that is named instead of described.
-func (l *list) short(text string) error {
-	switch name, builtin := strings.CutPrefix(text, "builtin:"); {
-	case builtin:
-		l.builtin = value[string]{l.place, name}
-		return nil
-	case catalogued.MatchString(text):
-		return wrong("write {path: FILE} with a copy of the list", "%q: the catalogue of public lists comes in a later version", text)
-	case strings.HasPrefix(text, "https://"), strings.HasPrefix(text, "http://"):
-		return wrong("write {url: URL}", "%q is not the name of a list", text)
-	}
-	return wrong("write {path: FILE} or builtin:NAME", "%q is not the name of a list", text)
-}
-
-func (l *list) shortSchema() map[string]any {
-	return object{"type": "string", "pattern": "^builtin:[a-z0-9_]+$"}
 }
 
 type calendar struct {

@@ -169,12 +169,13 @@ func TestContractExampleMeansThis(t *testing.T) {
 			{ID: "builtin:pornography", Category: 2, Builtin: "pornography"},
 			{ID: "../shared/lists/ut1/agressif/domains", Category: 3, Path: filepath.Join(lists, "ut1", "agressif", "domains"), Required: true},
 			{ID: "../shared/lists/ut1/games/domains", Category: 4, Path: filepath.Join(lists, "ut1", "games", "domains")},
-			{ID: "https://lists.example/gambling.txt", Category: 5, URL: "https://lists.example/gambling.txt"},
+			{ID: "https://lists.example/gambling.txt", Category: 5, URL: "https://lists.example/gambling.txt", Refresh: 24 * time.Hour, MinShare: 70},
 			{ID: "../shared/lists/ut1/vpn/domains", Category: 6, Path: filepath.Join(lists, "ut1", "vpn", "domains"), Required: true},
 			{ID: "../shared/lists/ut1/redirector/domains", Category: 6, Path: filepath.Join(lists, "ut1", "redirector", "domains"), Required: true},
 			{ID: "builtin:bypass", Category: 6, Builtin: "bypass"},
 			{ID: "builtin:encrypted_dns", Category: 7, Builtin: "encrypted_dns"},
 		},
+		Never: feed.NeverBlocked(),
 		Quiet: 10 * time.Minute,
 		Alerts: alert.Config{
 			Site: "winchelsea",
@@ -246,6 +247,7 @@ blocking:
   strip_ech: true
   rebind_protection: true
   rebind_exempt: []
+guard: {min_share: 70, never: []}
 store: {type: sqlite}
 query_log: counts
 retention: {breaches: 365d, incidents: 7y, audit: 7y, queries: 7d}

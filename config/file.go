@@ -9,29 +9,31 @@ import (
 // one list of all keys.
 type file struct {
 	place
-	version      value[int]
-	site         value[string]
-	timezone     value[*time.Location]
-	watch        value[bool]
-	listen       listen
-	consoleURL   value[string]
-	dataDir      value[string]
-	access       access
-	upstreams    upstreams
-	zones        []zone
-	records      []record
-	cache        cache
-	blocking     blocking
-	categories   []category
-	calendar     calendar
-	groups       []group
-	defaultGroup value[string]
-	rules        []rule
-	store        store
-	queryLog     value[string]
-	retention    retention
-	alerts       alerts
-	users        []user
+	version         value[int]
+	site            value[string]
+	timezone        value[*time.Location]
+	watch           value[bool]
+	listen          listen
+	consoleURL      value[string]
+	dataDir         value[string]
+	access          access
+	upstreams       upstreams
+	zones           []zone
+	records         []record
+	cache           cache
+	blocking        blocking
+	categories      []category
+	guard           guard
+	confidentialKey confidentialKey
+	calendar        calendar
+	groups          []group
+	defaultGroup    value[string]
+	rules           []rule
+	store           store
+	queryLog        value[string]
+	retention       retention
+	alerts          alerts
+	users           []user
 }
 
 func (f *file) fields() []field {
@@ -75,7 +77,12 @@ func (f *file) fields() []field {
 		{key: "blocking", kind: mapping(&f.blocking), def: "{}", doc: "How a blocked question is answered"},
 		{
 			key: "categories", kind: named(&f.categories),
-			doc: "Kinds of content with their lists, at most 61 beside `iwf` and `ctiru`, which always exist and are always locked, confidential and critical. The order decides between equally severe ones",
+			doc: "Kinds of content with their lists, at most 61 beside `iwf` and `ctiru`, which always exist and are always locked, confidential and critical; one with a list on trial counts twice. The order decides between equally severe ones",
+		},
+		{key: "guard", kind: mapping(&f.guard), def: "{}", doc: "What a fetched version of a list must be like; else it is refused, the last good one stays, and a system alert says so"},
+		{
+			key: "confidential_key", kind: mapping(&f.confidentialKey),
+			doc: "The age identity (`AGE-SECRET-KEY-…`, from `age-keygen`) that decrypts confidential lists, and to which their copies are encrypted. One of its keys",
 		},
 		{key: "calendar", kind: mapping(&f.calendar), later: true, doc: "Terms, holidays and times of the day for schedules"},
 		{key: "groups", kind: named(&f.groups), need: true, doc: "Sets of clients, each under one policy"},

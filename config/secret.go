@@ -28,14 +28,27 @@ func parseSecret(text string) (Secret, error) {
 	const hint = "whsec_ and base64 of 24 to 64 random bytes"
 	coded, ok := strings.CutPrefix(strings.TrimSpace(text), "whsec_")
 	if !ok {
-		return nil, wrong(hint, "the secret does not begin with whsec_")
+		return nil, wrong(hint, "does not begin with whsec_")
 	}
 	key, err := base64.StdEncoding.DecodeString(coded)
 	if err != nil {
-		return nil, wrong(hint, "the secret is not base64 after whsec_")
+		return nil, wrong(hint, "is not base64 after whsec_")
 	}
 	if len(key) < 24 || len(key) > 64 {
-		return nil, wrong(hint, "the secret has %d bytes", len(key))
+		return nil, wrong(hint, "has %d bytes", len(key))
+	}
+	return key, nil
+}
+
+// parseTSIG reads the key of a transfer. Its errors say nothing of what the text is.
+func parseTSIG(text string) ([]byte, error) {
+	const hint = "base64, as tsig-keygen writes it"
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	switch {
+	case err != nil:
+		return nil, wrong(hint, "is not base64")
+	case len(key) < 16:
+		return nil, wrong(hint, "has %d bytes, fewer than 16", len(key))
 	}
 	return key, nil
 }

@@ -11,6 +11,15 @@ import (
 	"testing"
 )
 
+const keysText = `
+version: 1
+confidential_key: {secret_env: AGE_KEY}
+categories:
+  gaming: {lists: [{zone: {name: rpz.example, servers: [192.0.2.1], tsig: {name: key, secret_env: TSIG_KEY}}}]}
+groups: {everyone: {block: [gaming]}}
+default_group: everyone
+`
+
 func TestSecretsNeverPrint(t *testing.T) {
 	t.Parallel()
 	key := []byte(secretKey)
@@ -28,7 +37,14 @@ func TestSecretsNeverPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := []string{string(encoded), string(whole)}
+	lists, err := load(&report{file: "f"}, []byte(keysText), t.TempDir(), fakeMachine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lists.Identity == nil || !bytes.Equal(lists.Lists[2].Zone.TSIG.Secret, secret) {
+		t.Error("the keys of lists are lost")
+	}
+	printed := []string{string(encoded), string(whole), fmt.Sprintf("%+v %#v", lists, *lists), fmt.Sprintf("%+v", lists.Lists[2].Zone)}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		printed = append(printed, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, &secret), fmt.Sprintf(verb, struct{ S Secret }{secret}),
 			fmt.Sprintf(verb, cfg), fmt.Sprintf(verb, *cfg))
@@ -50,7 +66,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 		printed = append(printed, err.Error())
 	}
 	for _, p := range printed {
-		for _, leak := range []string{secretKey[:6], coded[:6], strings.Trim(fmt.Sprintf("%d", key), "[]")[:11], hex.EncodeToString(key)[:12], "QUFB"} {
+		for _, leak := range []string{secretKey[:6], coded[:6], strings.Trim(fmt.Sprintf("%d", key), "[]")[:11], hex.EncodeToString(key)[:12], "QUFB", "AGE-SECRET"} {
 			if strings.Contains(p, leak) {
 				t.Errorf("%q shows the secret: %q", p, leak)
 			}

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"math/bits"
 	"slices"
 
 	"schoolgate/blocklist"
@@ -26,8 +25,8 @@ func (p *Policy) Attribution(e Event) Attribution {
 		a.Action = "monitor"
 	}
 	a.Confidential = p.isConfidential(e)
-	for mask := uint64(v.Categories); mask != 0; mask &= mask - 1 {
-		a.Categories = append(a.Categories, p.spec.Categories[bits.TrailingZeros64(mask)].Name)
+	for c := range v.Categories.All() {
+		a.Categories = append(a.Categories, p.CategoryName(int16(c)))
 	}
 	a.Category, a.Title = p.categoryName(v.Category)
 	if a.Categories == nil {
@@ -88,12 +87,21 @@ func (p *Policy) categoryName(category int16) (name, title string) {
 		return categoryOnly, "Outside the allowed sites"
 	}
 	c := p.spec.Categories[category]
+	if c.TrialOf != "" {
+		return c.TrialOf, c.Title
+	}
 	return c.Name, c.Title
 }
 
 // CategoryName returns the category of a verdict as metrics and records have it: "" where nothing
-// matched.
+// matched. That of a list on trial is the one for which it is tried.
 func (p *Policy) CategoryName(category int16) string {
 	name, _ := p.categoryName(category)
 	return name
+}
+
+// CategoryTitle returns the category of a verdict as people know it: "" where nothing matched.
+func (p *Policy) CategoryTitle(category int16) string {
+	_, title := p.categoryName(category)
+	return title
 }

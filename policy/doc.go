@@ -15,10 +15,13 @@
 //     block is final, an allow skips 6 and 7.
 //  6. Only. Where the group has an allow-list, what is outside it is blocked.
 //  7. Categories. If any is blocked for the group, the most severe names the breach (ties: the
-//     file's order). Else, if any is monitored, the query goes on and is recorded.
+//     file's order). Else, if any is monitored, the query goes on and is recorded. Else, if a list on
+//     trial has the name, of a category that is blocked or monitored for the group, the query goes on
+//     and is recorded under that category, with the severity and title of the trial.
 //  8. (Safe search.)
 //  9. The answer is looked up, and each CNAME, DNAME, SVCB target and address in it passes 2, the
-//     rules of 5, and 7. An allow of the question, or of the target, skips 7.
+//     rules of 5, and 7. An allow of the question, or of the target, skips 7. What is monitored goes
+//     before what was hit on trial only.
 //
 // A rule for a group holds for the groups that inherit from it, unless a rule for the heir names the
 // same name.

@@ -160,9 +160,17 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 		ex.say(stepCategories, "categories: blocked for group %s as %s", g.Name, what)
 		return
 	}
-	if v.Action == Monitor {
+	switch {
+	case v.Categories&p.trials != 0:
+		after := "monitored for group " + g.Name
+		if v.Categories&p.trialsOf(g.block) != 0 {
+			after = "blocked for group " + g.Name
+		}
+		ex.say(stepCategories, "categories: only a list on trial has the name, for %s: would be %s; until the trial ends it resolves, and is recorded",
+			what, after)
+	case v.Action == Monitor:
 		ex.say(stepCategories, "categories: monitored for group %s as %s: resolves, and is recorded", g.Name, what)
-	} else {
+	default:
 		ex.say(stepCategories, "categories: %s", p.elsewhere(name, g))
 	}
 	ex.say(stepSafeSearch, "safe search: not in this version")
@@ -186,7 +194,12 @@ func (p *Policy) expired(name blocklist.Name, at time.Time) string {
 func (p *Policy) elsewhere(name blocklist.Name, g *group) string {
 	var found []string
 	for i, c := range p.spec.Categories {
-		if list, _, ok := p.set.Attribute(name, blocklist.Category(i)); ok && !c.Confidential {
+		list, _, ok := p.set.Attribute(name, blocklist.Category(i))
+		switch {
+		case !ok || p.confidential.Has(blocklist.Category(i)):
+		case c.TrialOf != "":
+			found = append(found, fmt.Sprintf("%s (list on trial %s)", c.TrialOf, list))
+		default:
 			found = append(found, fmt.Sprintf("%s (%s)", c.Name, list))
 		}
 	}

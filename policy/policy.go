@@ -24,14 +24,15 @@ type Policy struct {
 	names        names
 	locked       blocklist.Categories
 	confidential blocklist.Categories
-	expiries     []time.Time // of rules, ascending
+	trials       blocklist.Categories // those of lists on trial
+	expiries     []time.Time          // of rules, ascending
 }
 
 // group is a Group with its inheritance resolved.
 type group struct {
 	Group
 	block   blocklist.Categories
-	monitor blocklist.Categories
+	monitor blocklist.Categories // with the lists on trial of all that are blocked or monitored
 	// ancestry is the group itself, its parent, that one's parent and so on.
 	ancestry []uint16
 }
@@ -47,13 +48,8 @@ func Compile(spec Spec, set *blocklist.Set, ready bool) (*Policy, error) {
 		return nil, fmt.Errorf("%d categories: there can be %d", len(spec.Categories), blocklist.MaxCategories)
 	}
 	p := &Policy{spec: spec, set: set, ready: ready, names: names{}}
-	for i, c := range spec.Categories {
-		if c.Locked {
-			p.locked = p.locked.With(blocklist.Category(i))
-		}
-		if c.Confidential {
-			p.confidential = p.confidential.With(blocklist.Category(i))
-		}
+	if err := p.compileCategories(); err != nil {
+		return nil, err
 	}
 	for _, prefix := range spec.Access {
 		p.access.Insert(prefix, struct{}{})
@@ -65,6 +61,38 @@ func Compile(spec Spec, set *blocklist.Set, ready bool) (*Policy, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+func (p *Policy) compileCategories() error {
+	for i, c := range p.spec.Categories {
+		of := blocklist.Category(i)
+		if c.TrialOf != "" {
+			var err error
+			if of, err = p.category(c.TrialOf); err != nil {
+				return fmt.Errorf("category %q: lists on trial of: %w", c.Name, err)
+			}
+			if c.Locked || p.spec.Categories[of].Locked {
+				return fmt.Errorf("category %q: what is locked can't be on trial", c.Name)
+			}
+			p.trials = p.trials.With(blocklist.Category(i))
+		}
+		if c.Locked {
+			p.locked = p.locked.With(blocklist.Category(i))
+		}
+		if c.Confidential || p.spec.Categories[of].Confidential {
+			p.confidential = p.confidential.With(blocklist.Category(i))
+		}
+	}
+	return nil
+}
+
+// category finds a category by its name. One of lists on trial has none that counts.
+func (p *Policy) category(name string) (blocklist.Category, error) {
+	i := slices.IndexFunc(p.spec.Categories, func(c Category) bool { return c.Name == name && c.TrialOf == "" })
+	if i < 0 {
+		return 0, fmt.Errorf("unknown category %q", name)
+	}
+	return blocklist.Category(i), nil
 }
 
 func (p *Policy) compileGroups() error {
@@ -121,6 +149,7 @@ func (p *Policy) inherit(index uint16) (group, error) {
 			g.Shared, g.SharedSet = from.Shared, true
 		}
 		if from.Inherit == "" {
+			g.monitor |= p.trialsOf(g.block | g.monitor)
 			return g, nil
 		}
 		if at, err = p.groupIndex(from.Inherit); err != nil {
@@ -135,13 +164,24 @@ func (p *Policy) inherit(index uint16) (group, error) {
 func (p *Policy) mask(categories []string) (blocklist.Categories, error) {
 	var mask blocklist.Categories
 	for _, name := range categories {
-		i := slices.IndexFunc(p.spec.Categories, func(c Category) bool { return c.Name == name })
-		if i < 0 {
-			return 0, fmt.Errorf("unknown category %q", name)
+		c, err := p.category(name)
+		if err != nil {
+			return 0, err
 		}
-		mask = mask.With(blocklist.Category(i))
+		mask = mask.With(c)
 	}
 	return mask, nil
+}
+
+// trialsOf returns the categories of lists on trial that belong to categories.
+func (p *Policy) trialsOf(categories blocklist.Categories) blocklist.Categories {
+	var mask blocklist.Categories
+	for trial := range p.trials.All() {
+		if of, err := p.category(p.spec.Categories[trial].TrialOf); err == nil && categories.Has(of) {
+			mask = mask.With(trial)
+		}
+	}
+	return mask
 }
 
 func (p *Policy) compileNames() error {
@@ -364,7 +404,8 @@ func (p *Policy) recheckCategories(v Verdict, listed blocklist.Categories, g *gr
 	case v.Allowed:
 	case listed&g.block != 0:
 		return p.blocked(v, listed, g.block, via, nil, nil, false)
-	case listed&g.monitor != 0 && v.Action != Monitor:
+	case listed&g.monitor != 0 && v.Action != Monitor,
+		listed&g.monitor&^p.trials != 0 && v.Categories&p.trials != 0:
 		return p.monitored(v, listed, via)
 	}
 	return v
@@ -432,17 +473,23 @@ func (p *Policy) zoneOpen(zone int32, g *group) bool {
 }
 
 // blocked turns v into a block by those of the listed categories that are in mask, named by the most
-// severe. Those that the group monitors are recorded too.
+// severe. Those that the group monitors are recorded too, but for lists on trial.
 func (p *Policy) blocked(v Verdict, listed, mask blocklist.Categories, via Via, name []byte, path []*node, whole bool) Verdict {
 	v = p.breach(v, listed&mask, via)
 	v.Action, v.Rule, v.Allowed = Block, -1, false
 	v.NoDataBelow = openBelow(path, whole, v.Group) || name != nil && p.set.OpenBelow(name, v.Categories)
-	v.Categories |= listed & p.groups[v.Group].monitor
+	v.Categories |= listed & p.groups[v.Group].monitor &^ p.trials
 	return v
 }
 
+// monitored turns v into a breach by those of the listed categories that the group monitors. Lists on
+// trial count only where there is no other.
 func (p *Policy) monitored(v Verdict, listed blocklist.Categories, via Via) Verdict {
-	v = p.breach(v, listed&p.groups[v.Group].monitor, via)
+	hit := listed & p.groups[v.Group].monitor
+	if others := hit &^ p.trials; others != 0 {
+		hit = others
+	}
+	v = p.breach(v, hit, via)
 	v.Action = Monitor
 	return v
 }

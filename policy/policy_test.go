@@ -89,6 +89,7 @@ func school(t testing.TB, change func(*policy.Spec)) *policy.Policy {
 		"extremism":   {"both.example"},
 		"gaming":      {"games.example", "both.example"},
 		"doh":         {"doh.example"},
+		"on trial":    {"tried.example"},
 	}
 	var sources []blocklist.Source
 	for i, c := range spec.Categories {
@@ -461,7 +462,7 @@ func TestASpecThatContradictsItselfIsRefused(t *testing.T) {
 
 // literal judges as the package comment reads, with plain lists and suffixes of text, and none of the
 // structures of the policy.
-func literal(listed map[string][]string, allow, block, only []string, locked, blocked, monitored []string, ask string) string {
+func literal(listed map[string][]string, allow, block, only []string, locked, blocked, monitored, onTrial []string, ask string) string {
 	under := func(names []string) string {
 		best := ""
 		for _, n := range names {
@@ -488,6 +489,8 @@ func literal(listed map[string][]string, allow, block, only []string, locked, bl
 		return "block"
 	case in(monitored):
 		return "monitor"
+	case in(onTrial):
+		return "try"
 	}
 	return "pass"
 }
@@ -499,7 +502,7 @@ func TestDecideReadsAsThePackageCommentDoes(t *testing.T) {
 			return strings.Join(rapid.SliceOfN(label, 1, 4).Draw(rt, "labels"), ".") + ".zz"
 		})
 		set := rapid.SliceOfN(text, 0, 4)
-		categories := []string{"locked", "blocked", "monitored", "other"}
+		categories := []string{"locked", "blocked", "monitored", "other", "blocked trial", "monitored trial", "other trial"}
 		listed := map[string][]string{}
 		var sources []blocklist.Source
 		for i, c := range categories {
@@ -512,7 +515,15 @@ func TestDecideReadsAsThePackageCommentDoes(t *testing.T) {
 			only = append([]string{}, set.Draw(rt, "only")...)
 		}
 		p, err := policy.Compile(policy.Spec{
-			Categories:   []policy.Category{{Name: "locked", Locked: true}, {Name: "blocked"}, {Name: "monitored"}, {Name: "other"}},
+			Categories: []policy.Category{
+				{Name: "locked", Locked: true},
+				{Name: "blocked"},
+				{Name: "monitored"},
+				{Name: "other"},
+				{Name: "blocked trial", TrialOf: "blocked"},
+				{Name: "monitored trial", TrialOf: "monitored"},
+				{Name: "other trial", TrialOf: "other"},
+			},
 			Groups:       []policy.Group{{Name: "g", Block: []string{"blocked"}, Monitor: []string{"monitored"}, Only: namesOf(t, only...), OnlySet: only != nil}},
 			DefaultGroup: "g",
 			Rules:        []policy.Rule{{Allow: true, Names: namesOf(t, allow...)}, {Names: namesOf(t, block...)}},
@@ -521,8 +532,13 @@ func TestDecideReadsAsThePackageCommentDoes(t *testing.T) {
 			rt.Fatal(err)
 		}
 		ask := text.Draw(rt, "ask")
-		want := literal(listed, allow, block, only, []string{"locked"}, []string{"blocked"}, []string{"monitored"}, ask)
-		got := map[policy.Action]string{policy.Passthru: "pass", policy.Block: "block", policy.Monitor: "monitor"}[p.Decide(0, []byte(name(t, ask)), noon).Action]
+		want := literal(listed, allow, block, only, []string{"locked"}, []string{"blocked"}, []string{"monitored"},
+			[]string{"blocked trial", "monitored trial"}, ask)
+		v := p.Decide(0, []byte(name(t, ask)), noon)
+		got := map[policy.Action]string{policy.Passthru: "pass", policy.Block: "block", policy.Monitor: "monitor"}[v.Action]
+		if v.Category > 3 {
+			got = map[policy.Action]string{policy.Monitor: "try"}[v.Action]
+		}
 		if got != want {
 			rt.Fatalf("%s: %s, want %s (listed %v, allow %v, block %v, only %v)", ask, got, want, listed, allow, block, only)
 		}
@@ -530,9 +546,11 @@ func TestDecideReadsAsThePackageCommentDoes(t *testing.T) {
 }
 
 func TestDecideAllocatesNothing(t *testing.T) {
-	p := school(t, nil)
+	p := school(t, func(s *policy.Spec) {
+		s.Categories = append(s.Categories, policy.Category{Name: "on trial", TrialOf: "gaming"})
+	})
 	group, _ := p.Identify(pupil)
-	for _, text := range []string{"porn.example", "www.museum.example", "lesson.porn.example", "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.example"} {
+	for _, text := range []string{"porn.example", "www.museum.example", "lesson.porn.example", "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.example", "tried.example"} {
 		key := []byte(name(t, text))
 		if n := testing.AllocsPerRun(100, func() {
 			g, _ := p.Identify(pupil)

@@ -36,6 +36,13 @@ type Category struct {
 	Severity     Severity
 	Locked       bool // blocked for everybody, always; nothing lifts it
 	Confidential bool // its names appear in no record, log, alert or metric
+	// TrialOf, where it is not "", is the Name of the category whose lists on trial this one holds.
+	// Such a category stands after all others, has a Name of its own, "<name> (on trial)", which no
+	// group speaks of and nobody is shown. What a group does with its category decides for it too; it is
+	// Confidential where its category is, and neither is Locked. Its Title, "<title>: list on trial",
+	// keeps its incidents apart. Its Severity is SeverityLow at most: a list that turns out to be wrong
+	// must not make a child look worse.
+	TrialOf string
 }
 
 // Group is a set of clients under one policy, as written: Inherit is not yet resolved.

@@ -49,7 +49,8 @@ const (
 // Verdict is the outcome of a decision: a small value without pointers, of use only with the Policy
 // that made it.
 type Verdict struct {
-	// Categories holds every category of the name that the group blocks or monitors.
+	// Categories holds every category of the name that the group blocks or monitors; those of lists
+	// on trial only where there is no other.
 	Categories blocklist.Categories
 	// Rule is the index of the rule that decided, in Spec.Rules, or -1.
 	Rule int32

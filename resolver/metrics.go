@@ -124,9 +124,9 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 		}
 		for slot := range categorySlot(int16(len(categories))) {
 			category := int16(slot) + policy.CategoryOnly
-			label, severity := p.CategoryName(category), policy.SeverityLow
+			label, severity, trial := p.CategoryName(category), policy.SeverityLow, false
 			if category >= 0 {
-				severity = categories[category].Severity
+				severity, trial = categories[category].Severity, categories[category].TrialOf != ""
 			}
 			if category == policy.CategoryNone {
 				g.blocked = append(g.blocked, nil)
@@ -135,8 +135,11 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 			}
 			for a := range g.breaches {
 				var child prometheus.Counter
-				monitorable := category >= 0 || actionNames[a] == "block"
-				if category != policy.CategoryNone && category != policy.CategoryOnly && severity != policy.SeverityNone && monitorable {
+				possible := !trial
+				if actionNames[a] == "monitor" {
+					possible = category >= 0
+				}
+				if category != policy.CategoryNone && category != policy.CategoryOnly && severity != policy.SeverityNone && possible {
 					child = m.breaches.WithLabelValues(name, label, severity.String(), actionNames[a])
 				}
 				g.breaches[a] = append(g.breaches[a], child)

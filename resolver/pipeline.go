@@ -52,6 +52,9 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDEProhibited)
 	case q.status == dnswire.StatusFormErr:
 		q.fail(outcomeFailed, dnswire.RcodeFormErr, dnswire.EDENone)
+	case q.status == dnswire.StatusNotImp && r.notified(q):
+		q.flags = dnswire.FlagAA
+		q.fail(outcomeLocal, dnswire.RcodeSuccess, dnswire.EDENone)
 	case q.status == dnswire.StatusNotImp:
 		q.fail(outcomeRefused, dnswire.RcodeNotImp, dnswire.EDENone)
 	case q.status == dnswire.StatusBadVers:
@@ -62,6 +65,20 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 		return true
 	}
 	return false
+}
+
+// notified reports whether q is a NOTIFY that is taken.
+func (r *Resolver) notified(q *query) bool {
+	if r.notify == nil {
+		return false
+	}
+	var m dnswire.Query
+	m.ID, m.Flags = q.msg.ID, q.msg.Flags
+	if !m.ParseNotify(q.in) || !r.notify(blocklist.Name(m.Name()), q.from.Addr()) {
+		return false
+	}
+	q.msg = m
+	return true
 }
 
 // decide is stage 3. The policy judges before the cache is looked at, so that a reload needs no

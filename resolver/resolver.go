@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"schoolgate/blocklist"
 	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
@@ -22,6 +23,7 @@ import (
 type Resolver struct {
 	log       *slog.Logger
 	recorder  Recorder
+	notify    func(zone blocklist.Name, from netip.Addr) (taken bool)
 	metrics   *metrics
 	panics    prometheus.Counter
 	cache     *cache
@@ -48,7 +50,7 @@ type snapshot struct {
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
-		log: c.Logger, recorder: c.Recorder, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
+		log: c.Logger, recorder: c.Recorder, notify: c.Notify, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
 	}
 	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.cache.len()) })
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"schoolgate/blocklist"
 	"schoolgate/policy"
 )
 
@@ -21,6 +22,11 @@ type Config struct {
 	Recorder   Recorder
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
+	// Notify is told that a server says that one of its zones has changed (NOTIFY, RFC 1996), and
+	// reports whether that is taken: from is a server of the zone. Anybody on the site's network can
+	// pretend to be: it must not believe more than that it may be time to ask. It must not block and
+	// may be called from many goroutines. nil: no NOTIFY is taken.
+	Notify func(zone blocklist.Name, from netip.Addr) (taken bool)
 	// Settings are the first ones; Apply replaces them.
 	Settings Settings
 }

@@ -16,61 +16,13 @@ import (
 	"schoolgate/blocklist"
 )
 
-// Spec says where a list comes from and how it is to be read. One of Path, URL and Builtin is set.
-type Spec struct {
-	ID       string // as Source.ID
-	Category blocklist.Category
-
-	Path    string // absolute
-	URL     string
-	Builtin string // one of Builtins
-
-	Format       blocklist.Format // "": found out from the content
-	Addresses    bool             // as Options.Addresses
-	Required     bool             // for the caller to judge by: the Loader treats all alike
-	Confidential bool             // no copy on disk, no text in its Problems
-	// Locked says that nothing lifts what the list blocks: an entry that covers one of the site's own
-	// zones stays.
-	Locked bool
-
-	Line, Column int // where it stands in the configuration
-}
-
-// Where a Loaded list is from.
-const (
-	FromSource = "source" // the file as it is now
-	FromMemory = "memory" // the last good content since the Loader was made
-	FromCopy   = "copy"   // the last good copy on disk
-)
-
-// Loaded is the outcome for one Spec.
-type Loaded struct {
-	Spec
-	// List is nil where there is nothing to serve.
-	List *blocklist.List
-	// Modified is when the content of List was last changed. Zero for built-in lists.
-	Modified time.Time
-	// Err says why the source itself could not be used now. List may come from elsewhere then. It
-	// holds none of the list's content.
-	Err error
-	// From is one of FromSource, FromMemory, FromCopy; "" without a List.
-	From string
-}
-
-// Result is what a Load found: every list, and the set of all that serve.
-type Result struct {
-	// Lists has an outcome for each Spec, in the same order.
-	Lists []Loaded
-	// Set is of the lists that have content. It is the same as the last Load's where nothing changed.
-	Set *blocklist.Set
-}
-
 // Loader reads lists, and remembers the last good content of each: in memory, and for `path:` lists
 // that are not confidential in a directory of copies. A source that is broken now then costs nothing
 // but age. Safe for concurrent use.
 type Loader struct {
-	copies copies
-	log    *slog.Logger
+	options Options
+	copies  copies
+	log     *slog.Logger
 
 	mu    sync.Mutex
 	known map[loadKey]*known
@@ -102,21 +54,15 @@ type known struct {
 	used      int // the last Load that asked for it
 }
 
-// NewLoader returns a Loader that keeps its copies in dir, which it makes when it is needed; "" for
-// no copies. What goes wrong with copies is logged, and no error of a list.
-func NewLoader(dir string, log *slog.Logger) *Loader {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+// New returns a Loader. It touches nothing.
+func New(o Options) *Loader {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Loader{copies: copies{dir: dir}, log: log, known: map[loadKey]*known{}}
-}
-
-// NewReadOnlyLoader is NewLoader for those who only look: it reads the copies of another and changes
-// nothing in dir.
-func NewReadOnlyLoader(dir string, log *slog.Logger) *Loader {
-	l := NewLoader(dir, log)
-	l.copies.readOnly = true
-	return l
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Loader{options: o, copies: copies{dir: o.Dir, readOnly: o.ReadOnly}, log: o.Log, known: map[loadKey]*known{}}
 }
 
 // errNotFetched is the state of every URL list.

@@ -57,7 +57,7 @@ func newSite(t *testing.T) *site {
 }
 
 // restart is a new process: what was in memory is gone.
-func (s *site) restart() { s.loader = NewLoader(s.copies, slog.New(slog.NewTextHandler(&s.log, nil))) }
+func (s *site) restart() { s.loader = New(Options{Dir: s.copies, Log: slog.New(slog.NewTextHandler(&s.log, nil))}) }
 
 // write replaces the list, as an editor does that writes into the same file.
 func (s *site) write(text string) {
@@ -295,7 +295,7 @@ func TestAListByURLIsServedFromItsCopyOnly(t *testing.T) {
 }
 
 func TestBuiltinListsComeWithTheProgram(t *testing.T) {
-	out := NewLoader("", nil).Load(t.Context(), []Spec{{ID: "builtin:iwf", Builtin: "iwf"}, {ID: "builtin:nothing", Builtin: "nothing"}}, nil).Lists
+	out := New(Options{}).Load(t.Context(), []Spec{{ID: "builtin:iwf", Builtin: "iwf"}, {ID: "builtin:nothing", Builtin: "nothing"}}, nil).Lists
 	if diff := cmp.Diff([]string{"iwf.testfiltering.com"}, written(out[0].List)); diff != "" || out[0].Err != nil || out[0].From != FromSource {
 		t.Errorf("%+v: %s", out[0], diff)
 	}
@@ -342,7 +342,7 @@ func TestALoadThatIsStoppedKeepsWhatThereIs(t *testing.T) {
 
 func TestAListIsForgottenOnlyWhenItHasNotBeenAskedForAWhile(t *testing.T) {
 	s := newSite(t)
-	s.loader = NewLoader("", nil) // no copies: memory is all there is
+	s.loader = New(Options{}) // no copies: memory is all there is
 	s.write(good)
 	s.load()
 	s.remove()
@@ -389,7 +389,7 @@ func TestAZoneOfTheSiteDoesNotTakeAnEntryOutOfALockedList(t *testing.T) {
 		t.Fatal(err)
 	}
 	specs := []Spec{{ID: "open", Path: path}, {ID: "locked", Path: path, Locked: true}}
-	loaded := NewLoader("", nil).Load(t.Context(), specs, []blocklist.Name{own}).Lists
+	loaded := New(Options{}).Load(t.Context(), specs, []blocklist.Name{own}).Lists
 	if open, locked := loaded[0].List.Enforceable, loaded[1].List.Enforceable; open != 1 || locked != 2 {
 		t.Errorf("%d entries in the open list, %d in the locked one; want 1 and 2", open, locked)
 	}
@@ -402,7 +402,7 @@ func TestAListThatIsConfidentialSomewhereIsSoEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	specs := []Spec{{ID: "open", Path: path, Format: blocklist.FormatDomains}, {ID: "secret", Path: path, Confidential: true, Category: 1}}
-	for _, l := range NewLoader(filepath.Join(dir, "copies"), nil).Load(t.Context(), specs, nil).Lists {
+	for _, l := range New(Options{Dir: filepath.Join(dir, "copies")}).Load(t.Context(), specs, nil).Lists {
 		if l.Err != nil || !l.Confidential {
 			t.Errorf("%s: confidential %v, error %v", l.ID, l.Confidential, l.Err)
 		}
@@ -424,19 +424,19 @@ func TestAReadOnlyLoaderReadsCopiesAndWritesNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	specs := []Spec{{ID: "list", Path: path}}
-	NewReadOnlyLoader(copies, nil).Load(t.Context(), specs, nil)
+	New(Options{Dir: copies, ReadOnly: true}).Load(t.Context(), specs, nil)
 	if _, err := os.Stat(copies); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("copies after looking: %v", err)
 	}
-	NewLoader(copies, nil).Load(t.Context(), specs, nil)
+	New(Options{Dir: copies}).Load(t.Context(), specs, nil)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if got := NewReadOnlyLoader(copies, nil).Load(t.Context(), specs, nil).Lists[0]; got.List == nil || got.From != FromCopy || got.Err == nil {
+	if got := New(Options{Dir: copies, ReadOnly: true}).Load(t.Context(), specs, nil).Lists[0]; got.List == nil || got.From != FromCopy || got.Err == nil {
 		t.Errorf("without the source: %+v", got)
 	}
 	secret := []Spec{{ID: "list", Path: path, Confidential: true}}
-	NewReadOnlyLoader(copies, nil).Load(t.Context(), secret, nil)
+	New(Options{Dir: copies, ReadOnly: true}).Load(t.Context(), secret, nil)
 	if entries, err := os.ReadDir(copies); err != nil || len(entries) != 1 {
 		t.Errorf("%d copies after looking, %v", len(entries), err)
 	}

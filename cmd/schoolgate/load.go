@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -63,7 +62,7 @@ func (inv *invocation) inForce() (*config.Config, error) {
 // assemble reads the lists of a configuration as the resolver would at a start, without a part of a
 // running one: nothing is written, and nothing but files is read.
 func assemble(ctx context.Context, cfg *config.Config) (*daemon.Filter, error) {
-	return daemon.Assemble(ctx, cfg, feed.NewReadOnlyLoader(daemon.ListDir(cfg), slog.New(slog.DiscardHandler)))
+	return daemon.Assemble(ctx, cfg, feed.New(feed.Options{Dir: daemon.ListDir(cfg), ReadOnly: true}))
 }
 
 // running finds the schoolgate that runs with this very configuration file, and says where the file

@@ -9,7 +9,8 @@
 // category again, that is a repeat: repeats are gathered and appended as one row at the end of the
 // minute, and readers fold them into the breach's count and last.
 //
-// An incident gathers the breaches of one client in one category. Where many people share an address
+// An incident gathers the breaches of one client in one category and under one title: the title tells
+// hits of a list on trial, and of self-test names, from others. Where many people share an address
 // (policy.Attribution.Shared) it is by name as well. It is open while breaches come, rests after an
 // hour without one, and a later breach opens another. Alerts leave when it opens and then at each end
 // of the quiet time in which more came; they are stored in the outbox in the transaction that stores

@@ -44,6 +44,7 @@ type incident struct {
 type incidentKey struct {
 	client   policy.Client
 	category string
+	title    string
 	name     string // of a shared client, else ""
 }
 
@@ -63,7 +64,7 @@ func (i *incident) nextLook() int64 {
 
 // incident returns the open incident of an event, and opens it where there is none.
 func (t *turn) incident(ctx context.Context, e *event, a policy.Attribution, name string) (*incident, error) {
-	base := incidentKey{client: e.Client, category: a.Category}
+	base := incidentKey{client: e.Client, category: a.Category, title: a.Title}
 	key := base
 	if a.Shared {
 		key.name = name
@@ -137,7 +138,10 @@ func (w *writer) hold(i *incident) {
 	}
 }
 
-func (k incidentKey) base() incidentKey { return incidentKey{client: k.client, category: k.category} }
+func (k incidentKey) base() incidentKey {
+	k.name = ""
+	return k
+}
 
 // add counts an event in an incident.
 func (t *turn) add(i *incident, e *event) {

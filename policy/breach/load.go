@@ -103,7 +103,7 @@ func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[in
 				return nil, err
 			}
 		}
-		i.key = incidentKey{client: r.client.policy(), category: a.Category, name: withoutDot(r.name)}
+		i.key = incidentKey{client: r.client.policy(), category: a.Category, title: a.Title, name: withoutDot(r.name)}
 		if a.Confidential && a.Shared {
 			i.key.name = "\x00" + i.id // the name is not known: no breach is of this incident any more
 		}
@@ -138,9 +138,11 @@ func (w *writer) loadKnown(ctx context.Context, incidents map[int64]*incident) e
 		if err != nil {
 			return err
 		}
-		b.incident = incidents[incident]
+		if b.incident = incidents[incident]; b.incident == nil {
+			continue // somebody took its row away
+		}
 		b.severity, _ = policy.ParseSeverity(severity)
-		w.known.Add(breachKey{client.policy(), withoutDot(name), category}, b)
+		w.known.Add(breachKey{client.policy(), withoutDot(name), category, b.incident.key.title}, b)
 	}
 	return rows.Err()
 }

@@ -47,6 +47,7 @@ type breachKey struct {
 	client   policy.Client
 	name     string // as text without a final dot; the real one
 	category string
+	title    string // the category's: a hit of a list on trial is no repeat of another
 }
 
 type knownBreach struct {
@@ -145,7 +146,8 @@ func (t *turn) run(ctx context.Context, events []*event, requests []request) err
 
 // event stores one event with the times that it was seen again before now.
 func (t *turn) event(ctx context.Context, e *event) error {
-	key := breachKey{e.Client, e.Name.String(), e.Policy.CategoryName(e.Verdict.Category)}
+	category := e.Verdict.Category
+	key := breachKey{e.Client, e.Name.String(), e.Policy.CategoryName(category), e.Policy.CategoryTitle(category)}
 	at := e.Time.UnixMilli()
 	known, _ := t.known.Get(key)
 	// A new policy may have given the group other receivers, so each incident is attributed again.

@@ -43,7 +43,8 @@ const (
 	FlagAD uint16 = 1 << 5
 	FlagCD uint16 = 1 << 4
 
-	opcodeMask uint16 = 0xF << 11
+	opcodeMask   uint16 = 0xF << 11
+	opcodeNotify uint16 = 4 << 11
 )
 
 // Query is what the resolver needs to know of a query. It holds a copy of the name only, so that it
@@ -135,6 +136,22 @@ func (q *Query) parseAdditional(msg []byte, count int) Status {
 		return StatusBadVers
 	}
 	return StatusOK
+}
+
+// ParseNotify reads the question of a packet for which Parse said StatusNotImp, and reports whether it
+// is a NOTIFY for the SOA record of a zone (RFC 1996 §3.7). What follows the question, such as the new
+// SOA record, is not looked at: the zone's servers are to be asked for that anyway.
+func (q *Query) ParseNotify(msg []byte) bool {
+	if q.Flags&opcodeMask != opcodeNotify || binary.BigEndian.Uint16(msg[4:]) != 1 {
+		return false
+	}
+	n, off, err := plainName(&q.name, msg, headerLen)
+	if err != nil || off+4 > len(msg) ||
+		binary.BigEndian.Uint16(msg[off:]) != TypeSOA || binary.BigEndian.Uint16(msg[off+2:]) != ClassIN {
+		return false
+	}
+	q.nameLen, q.Type, q.Class, q.QuestionEnd = n, TypeSOA, ClassIN, off+4
+	return true
 }
 
 // validOptions reports whether the options of an OPT record fill it exactly (RFC 6891 §6.1.2).

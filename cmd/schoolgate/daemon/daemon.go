@@ -140,7 +140,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 
-	d.loader = feed.NewLoader(ListDir(cfg), d.log)
+	d.loader = feed.New(feed.Options{Dir: ListDir(cfg), Log: d.log, Now: d.now})
 	if s.filter, err = Assemble(ctx, cfg, d.loader); err != nil {
 		return nil, err
 	}

@@ -177,6 +177,9 @@ func (f *Filter) vainAllows() config.Errors {
 func (f *Filter) Notes() []string {
 	var out []string
 	for i, c := range f.Config.Policy.Categories {
+		if c.TrialOf != "" {
+			continue
+		}
 		real, test := 0, 0
 		for _, l := range f.Config.Lists {
 			switch {
@@ -199,7 +202,12 @@ func (f *Filter) Notes() []string {
 
 // Summary counts what is in the filter, for people.
 func (f *Filter) Summary() string {
-	entries, loaded := 0, 0
+	entries, loaded, categories := 0, 0, 0
+	for _, c := range f.Config.Policy.Categories {
+		if c.TrialOf == "" {
+			categories++
+		}
+	}
 	for _, l := range f.Lists {
 		if l.List != nil {
 			loaded++
@@ -208,7 +216,7 @@ func (f *Filter) Summary() string {
 	}
 	return strings.Join([]string{
 		Plural(len(f.Config.Policy.Groups), "group", "groups"),
-		Plural(len(f.Config.Policy.Categories), "category", "categories"),
+		Plural(categories, "category", "categories"),
 		Plural(loaded, "list", "lists") + " with " + Plural(entries, "entry", "entries"),
 		Plural(len(f.Config.Policy.Rules), "rule", "rules"),
 	}, ", ")

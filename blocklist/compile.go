@@ -1,0 +1,554 @@
+package blocklist
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"unsafe"
+)
+
+// MaxNameBytes bounds what is compiled together: the sum of the Sizes of all lists, some 30 million
+// names. Who compiles stays below it.
+const MaxNameBytes = 600 << 20
+
+// Member is a list that is to be compiled, with its category. Which members share one matters; which
+// one it is does not.
+type Member struct {
+	List     *List // with its names
+	Category Category
+}
+
+// CompilePart compiles lists together. seed is to be random: who knows it can write a list that makes
+// look-ups slow. The same members and seed give the same part. progress, where it is not nil, is told
+// the share that is done, from 0 to 1. While it runs it takes 16 bytes for each entry besides the lists
+// and the part, all of it outside the collector's heap.
+func CompilePart(members []Member, seed uint64, progress func(done float64)) *Part {
+	if progress == nil {
+		progress = func(float64) {}
+	}
+	p := &Part{seed: seed, keys: partKeys(seed)}
+	c := &compiler{part: p, owns: [][]owned{nil}, grown: map[growth]uint32{}, known: map[input]uint32{}, numbers: map[partValue]uint32{}}
+	defer c.free()
+	c.gather(members)
+	progress(.05)
+	c.sort(c.records, 0, func(share float64) { progress(.05 + .4*share) })
+	nodes := c.fold()
+	progress(.55)
+	c.findSuffixes(nodes)
+	rest := c.findCodes(nodes)
+	progress(.7)
+	c.pack(rest, func(share float64) { progress(.7 + .3*share) })
+	return p
+}
+
+// compiler is a part being made.
+type compiler struct {
+	part    *Part
+	chunks  [][]byte // of entries: those of the lists, and copies of small ones
+	filling int      // the chunk to which copies are added
+	isCopy  bool     // there is one
+	records []record // of all entries
+	memory  [][]byte // to be freed
+	passing bool     // some entry lets names through
+
+	// What lists say of one name is a small number, as few combinations occur.
+	sets    *sets
+	owns    [][]owned
+	grown   map[growth]uint32
+	known   map[input]uint32
+	numbers map[partValue]uint32
+
+	code code
+}
+
+// record is an entry, then a node. It has no pointer: there are millions.
+type record struct {
+	key uint64 // what it is sorted by
+	ref uint32 // its chunk, and in the lowest chunkBits where it begins there
+	own uint32 // of an entry: its member and in the lowest four bits its kind; of a node: the number of its value
+}
+
+type growth struct {
+	from uint32
+	with owned
+}
+
+type input struct{ above, own uint32 }
+
+const chunkBits = 22 // chunkSize is 1<<chunkBits
+
+func (c *compiler) free() {
+	for _, m := range c.memory {
+		free(m)
+	}
+}
+
+// room returns zeroed memory until the compiler is done.
+func (c *compiler) room(size int) []byte {
+	b, isOutside := allocate(size)
+	if isOutside {
+		c.memory = append(c.memory, b)
+	}
+	return b
+}
+
+// gather makes a record of each entry.
+func (c *compiler) gather(members []Member) {
+	groups := map[Category]uint8{}
+	var passes []bool
+	count := 0
+	for _, m := range members {
+		if _, ok := groups[m.Category]; !ok {
+			groups[m.Category] = uint8(len(groups))
+		}
+		c.part.group = append(c.part.group, groups[m.Category])
+		c.part.lists = append(c.part.lists, m.List.stats())
+		passes = append(passes, m.List.passes)
+		c.passing = c.passing || m.List.passes
+		count += m.List.names.count
+		if m.List.passes {
+			for k, path := range m.List.names.all() {
+				if k&passBoth != 0 {
+					count += labelsOf(path)
+				}
+			}
+		}
+	}
+	c.sets = newSets(c.part.group, passes)
+	b := c.room(count * int(unsafe.Sizeof(record{})))
+	c.records = unsafe.Slice((*record)(unsafe.Pointer(unsafe.SliceData(b))), count)[:0]
+	for i, m := range members {
+		ns := &m.List.names
+		for _, chunk := range ns.chunks {
+			if cap(chunk) != chunkSize {
+				for k, path := range entriesOf(chunk) {
+					c.add(uint32(i), k, path)
+				}
+				continue
+			}
+			at := uint32(len(c.chunks)) << chunkBits
+			c.chunks = append(c.chunks, chunk)
+			for rest := chunk; len(rest) > 0; rest = rest[2+int(rest[1]):] {
+				ref := at | uint32(len(chunk)-len(rest))
+				c.records = append(c.records, record{ref: ref, own: uint32(i)<<4 | uint32(rest[0])})
+			}
+		}
+		if !m.List.passes {
+			continue
+		}
+		for k, path := range ns.all() { // so that OpenBelow finds a node wherever something below is let through
+			if k&passBoth != 0 {
+				for end := 0; end < len(path); end += int(path[end]) + 1 {
+					c.add(uint32(i), 0, path[:end])
+				}
+			}
+		}
+	}
+}
+
+func labelsOf(path []byte) (n int) {
+	for i := 0; i < len(path); i += int(path[i]) + 1 {
+		n++
+	}
+	return n
+}
+
+// add makes a record of an entry that is copied.
+func (c *compiler) add(member uint32, k kind, path []byte) {
+	if len(c.chunks) == 0 || len(c.chunks[c.filling])+2+len(path) > chunkSize || !c.isCopy {
+		c.filling, c.isCopy = len(c.chunks), true
+		c.chunks = append(c.chunks, c.room(chunkSize)[:0])
+	}
+	chunk := c.chunks[c.filling]
+	ref := uint32(c.filling)<<chunkBits | uint32(len(chunk))
+	c.chunks[c.filling] = append(append(chunk, byte(k), byte(len(path))), path...)
+	c.records = append(c.records, record{ref: ref, own: member<<4 | uint32(k)})
+}
+
+// path returns the path of a record.
+func (c *compiler) path(ref uint32) []byte {
+	chunk, at := c.chunks[ref>>chunkBits], int(ref&(1<<chunkBits-1))
+	return chunk[at+2:][:chunk[at+1]]
+}
+
+// sort sorts records by their paths from depth on: those below a name come right behind it. Equal paths
+// are in the order of their members.
+func (c *compiler) sort(records []record, depth int, progress func(share float64)) {
+	for i := range records {
+		records[i].key = window(c.path(records[i].ref), depth)
+	}
+	byKey := func(a, b record) int { return cmp.Compare(a.key, b.key) }
+	slices.SortFunc(records, byKey)
+	for i := 0; i < len(records); {
+		if progress != nil && i&(1<<18-1) == 0 {
+			progress(float64(i) / float64(len(records)))
+		}
+		j := i + 1
+		for j < len(records) && records[j].key == records[i].key {
+			j++
+		}
+		switch same := records[i:j]; {
+		case len(same) == 1:
+		case len(c.path(same[0].ref)) < depth+8: // and so the others, whose windows show the same end
+			slices.SortFunc(same, func(a, b record) int { return cmp.Compare(a.own, b.own) })
+		default:
+			c.sort(same, depth+8, nil)
+		}
+		i = j
+	}
+}
+
+// window returns 8 bytes of a path as they sort. Where a path ends a zero follows, and where it goes on
+// the length of a label, which is none.
+func window(path []byte, depth int) uint64 {
+	if len(path) >= depth+8 {
+		return binary.BigEndian.Uint64(path[depth:])
+	}
+	var w uint64
+	for i := depth; i < len(path); i++ {
+		w |= uint64(path[i]) << (56 - 8*(i-depth))
+	}
+	return w
+}
+
+// above is a node on the way down to the one that fold is at.
+type above struct {
+	length int // of its path
+	below  uint32
+	node   uint32
+}
+
+// fold makes one node of all entries of a name, with the value that these and those of the names above
+// give it, and leaves out the nodes that would say no more than the one above. It returns the nodes,
+// in the same order.
+func (c *compiler) fold() []record {
+	nodes := c.records[:0]
+	var parents []uint32 // of each node, where some list lets names through
+	stack := []above{{node: noValue}}
+	var last []byte
+	for i := 0; i < len(c.records); {
+		path := c.path(c.records[i].ref)
+		node := record{ref: c.records[i].ref}
+		own := uint32(0)
+		for ; i < len(c.records) && string(c.path(c.records[i].ref)) == string(path); i++ {
+			own = c.grow(own, owned{member: c.records[i].own >> 4, kind: kind(c.records[i].own & 15)})
+		}
+		common := commonPrefix(last, path)
+		last = path
+		for len(stack) > 1 && stack[len(stack)-1].length > common {
+			stack = stack[:len(stack)-1]
+		}
+		top := stack[len(stack)-1]
+		node.own = c.value(top.below, own)
+		v := c.part.values[node.own]
+		if v.Self == top.below && v.Below == top.below && !c.passing {
+			continue
+		}
+		c.part.nested = c.part.nested || len(stack) > 1
+		stack = append(stack, above{length: len(path), below: v.Below, node: uint32(len(nodes))})
+		if c.passing {
+			parents = append(parents, top.node)
+		}
+		nodes = append(nodes, node)
+	}
+	if c.passing {
+		nodes = c.foldPassing(nodes, parents)
+	}
+	c.part.sets = c.sets.sets
+	return nodes
+}
+
+// foldPassing gives each node what is known once all below it are, and leaves out the nodes that then
+// say no more than the one above.
+func (c *compiler) foldPassing(nodes []record, parents []uint32) []record {
+	all := make([]uint64, len(nodes))
+	for n, node := range nodes {
+		v := c.part.values[node.own]
+		all[n] = v.All
+	}
+	for n := len(nodes) - 1; n >= 0; n-- { // those below a node come behind it
+		if up := parents[n]; up != noValue {
+			all[up] &= all[n]
+		}
+	}
+	below := make([]uint32, len(nodes))
+	for n, node := range nodes {
+		below[n] = c.part.values[node.own].Below
+	}
+	kept := nodes[:0]
+	for n, node := range nodes {
+		v := c.part.values[node.own]
+		v.All = all[n]
+		above := uint32(0)
+		if up := parents[n]; up != noValue {
+			above = below[up]
+		}
+		if v.Self == above && v.Below == above && v.All == c.sets.masks[above] {
+			continue
+		}
+		kept = append(kept, record{ref: node.ref, own: c.number(v)})
+	}
+	return kept
+}
+
+// grow returns the number of a name's entries with one more.
+func (c *compiler) grow(from uint32, with owned) uint32 {
+	g := growth{from: from, with: with}
+	to, ok := c.grown[g]
+	if !ok {
+		to = uint32(len(c.owns))
+		entries := slices.Clone(c.owns[from])
+		if last := len(entries) - 1; last >= 0 && entries[last].member == with.member {
+			entries[last].kind |= with.kind
+		} else {
+			entries = append(entries, with)
+		}
+		c.owns = append(c.owns, entries)
+		c.grown[g] = to
+	}
+	return to
+}
+
+// value returns the number of the value of a name with these entries, below one that passes on the set
+// above.
+func (c *compiler) value(above, own uint32) uint32 {
+	in := input{above: above, own: own}
+	n, ok := c.known[in]
+	if !ok {
+		var v partValue
+		v.Self, v.Below = c.sets.node(above, c.owns[own])
+		v.All = c.sets.masks[v.Self] & c.sets.masks[v.Below]
+		n = c.number(v)
+		c.known[in] = n
+	}
+	return n
+}
+
+// number returns the number of a value.
+func (c *compiler) number(v partValue) uint32 {
+	n, ok := c.numbers[v]
+	if !ok {
+		n = uint32(len(c.part.values))
+		c.part.values = append(c.part.values, v)
+		c.numbers[v] = n
+	}
+	return n
+}
+
+// commonPrefix returns how many bytes of two paths are the same. What is a whole path of these is the
+// path of a name above both.
+func commonPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// commonSuffix is how many names must lie below a suffix for it to be a common one.
+const commonSuffix = 48
+
+// candidate is a suffix that may become a common one.
+type candidate struct {
+	ref    uint32 // of a node below it
+	length int    // of its path
+	names  int    // below it
+}
+
+// findSuffixes finds the common suffixes of the nodes: of all top-level domains, and of each suffix
+// with enough names below it. Their codes are not set.
+func (c *compiler) findSuffixes(nodes []record) {
+	var found []candidate // each behind those below it
+	var open []candidate  // the labels of the last path
+	closeTo := func(depth int) {
+		for len(open) > depth {
+			last := len(open) - 1
+			if x := open[last]; x.names >= commonSuffix || last == 0 && x.names > 0 {
+				found = append(found, x)
+			}
+			open = open[:last]
+		}
+	}
+	var last []byte
+	for _, node := range nodes {
+		path := c.path(node.ref)
+		common := commonPrefix(last, path)
+		depth := 0
+		for depth < len(open) && open[depth].length <= common {
+			depth++
+		}
+		closeTo(depth)
+		for end := lengthOf(open); end < len(path); {
+			end += int(path[end]) + 1
+			open = append(open, candidate{ref: node.ref, length: end})
+		}
+		for i := range len(open) - 1 {
+			open[i].names++
+		}
+		last = path
+	}
+	closeTo(0)
+	if len(found) >= maxSuffixes { // a name above another has as many below it, so that none loses its parent
+		counts := make([]int, len(found))
+		for i, x := range found {
+			counts[i] = x.names
+		}
+		slices.Sort(counts)
+		atLeast := counts[len(counts)-maxSuffixes+1] + 1
+		found = slices.DeleteFunc(found, func(x candidate) bool { return x.names < atLeast })
+	}
+	list := []suffix{{value: noValue}}
+	numbers := map[string]uint16{"": 0}
+	for _, x := range slices.Backward(found) {
+		path := c.path(x.ref)[:x.length]
+		at := 0
+		for next := 0; next < len(path); next += int(path[next]) + 1 {
+			at = next
+		}
+		numbers[string(path)] = uint16(len(list))
+		list = append(list, suffix{parent: numbers[string(path[:at])], label: string(path[at+1:]), value: noValue})
+	}
+	c.part.suffixes = newSuffixes(list, c.part.keys)
+}
+
+// lengthOf is the length of the path that is open.
+func lengthOf(open []candidate) int {
+	if len(open) == 0 {
+		return 0
+	}
+	return open[len(open)-1].length
+}
+
+// cut returns the longest common suffix of a path, and what is left of the path.
+func (c *compiler) cut(path []byte) (uint16, []byte) {
+	at := uint16(0)
+	for len(path) > 0 {
+		child, ok := c.part.suffixes.child(at, path[1:path[0]+1])
+		if !ok {
+			break
+		}
+		at, path = child, path[path[0]+1:]
+	}
+	return at, path
+}
+
+// findCodes makes the codes of the suffixes and letters, and puts the values of nodes that are suffixes
+// in their place. It returns the other nodes.
+func (c *compiler) findCodes(nodes []record) []record {
+	list := c.part.suffixes.list
+	weights := make([]uint64, len(list))
+	counts := new(letterCounts)
+	rest := nodes[:0]
+	for _, node := range nodes {
+		at, path := c.cut(c.path(node.ref))
+		if len(path) == 0 {
+			list[at].value = node.own
+			continue
+		}
+		weights[at]++
+		counts.count(path)
+		rest = append(rest, node)
+	}
+	words, _ := codewords(codeLengths(weights, maxSuffixCode)) // lengths of our own are sound
+	for i := range list {
+		list[i].code = words[i]
+	}
+	c.part.lengths = counts.lengths()
+	c.part.letters, _ = newLetters(c.part.lengths)
+	c.part.names = len(nodes)
+	c.part.valueBits = uint(bits.Len(uint(max(len(c.part.values), 1) - 1)))
+	c.code.words = make([]uint64, maxBits/64+1)
+	return rest
+}
+
+// encode sets the code of a record's name.
+func (c *compiler) encode(ref uint32) {
+	at, path := c.cut(c.path(ref))
+	start := c.part.suffixes.list[at].code
+	c.code.length, c.code.word = 0, 0
+	c.code.add(uint64(start.bits), uint(start.length))
+	for ; len(path) > 0; path = path[path[0]+1:] {
+		c.code.addLabel(c.part.letters, path[1:path[0]+1])
+	}
+}
+
+// pack writes the tables.
+func (c *compiler) pack(nodes []record, progress func(share float64)) {
+	for i := range nodes {
+		c.encode(nodes[i].ref)
+		nodes[i].key = uint64(c.code.length)
+	}
+	byKey := func(a, b record) int { return cmp.Compare(a.key, b.key) }
+	slices.SortFunc(nodes, byKey)
+	progress(.3)
+	p := c.part
+	if len(nodes) > 0 {
+		p.tables = make([]table, nodes[len(nodes)-1].key+1)
+	}
+	end := uint64(0)
+	for i := 0; i < len(nodes); {
+		j := i + 1
+		for j < len(nodes) && nodes[j].key == nodes[i].key {
+			j++
+		}
+		t := &p.tables[nodes[i].key]
+		*t = newTable(uint16(nodes[i].key), uint32(j-i), p.valueBits)
+		end = t.place(end)
+		i = j
+	}
+	p.setBlock(int(end))
+	for rest := nodes; len(rest) > 0; {
+		t := &p.tables[rest[0].key]
+		names := rest[:t.names]
+		rest = rest[t.names:]
+		for i := range names {
+			c.encode(names[i].ref)
+			names[i].key = number(&c.code, p.keys)
+		}
+		slices.SortFunc(names, byKey)
+		c.fill(t, names)
+		progress(.3 + .7*float64(len(nodes)-len(rest))/float64(len(nodes)))
+	}
+}
+
+// fill writes a table. The key of each name is its number.
+func (c *compiler) fill(t *table, names []record) {
+	samples, marks, remainders := c.part.block[t.samples:], c.part.block[t.marks:], c.part.block[t.remainders:]
+	sampled := uint64(0)
+	for i, name := range names {
+		home := name.key >> t.restBits
+		for ; sampled*homesPerSample <= home; sampled++ {
+			binary.LittleEndian.PutUint32(samples[4*sampled:], uint32(i))
+		}
+		at := home + uint64(i)
+		marks[at>>3] |= 1 << (at & 7)
+		at = uint64(i) * uint64(t.stride)
+		putBits(remainders, at, name.key&(1<<t.restBits-1), uint(t.restBits))
+		at += uint64(t.restBits)
+		if t.length > 64 {
+			c.encode(name.ref)
+			for w := range tailWords(uint(t.length)) {
+				putBits(remainders, at+64*uint64(w), c.code.tail(w), min(64, uint(t.length)-64*(w+1)))
+			}
+			at += uint64(t.length) - 64
+		}
+		putBits(remainders, at, uint64(name.own), c.part.valueBits)
+	}
+	for homes := uint64(1) << t.homeBits; sampled*homesPerSample < homes; sampled++ {
+		binary.LittleEndian.PutUint32(samples[4*sampled:], uint32(len(names)))
+	}
+}
+
+// putBits writes the n lowest bits of v, the others being zero, where all bits are zero.
+func putBits(b []byte, at, v uint64, n uint) {
+	for shift := at & 7; n > 0; shift = 0 {
+		b[at>>3] |= byte(v << shift)
+		step := min(8-uint(shift), n)
+		v >>= step
+		at += uint64(step)
+		n -= step
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package blocklist
+
+func adviseLarge([]byte) {}
