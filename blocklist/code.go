@@ -35,8 +35,6 @@ func symbolOf(c byte) uint8 {
 }
 
 // symbolTable is symbolOf as a table.
-//
-//nolint:gochecknoglobals // a table: built once, never written
 var symbolTable = func() (t [256]uint8) {
 	for c := range t {
 		t[c] = symbolOf(byte(c))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math/bits"
+	"runtime"
 	"slices"
 	"unsafe"
 )
@@ -30,6 +31,7 @@ func CompilePart(members []Member, seed uint64, progress func(done float64)) *Pa
 	p := &Part{seed: seed, keys: partKeys(seed)}
 	c := &compiler{part: p, owns: [][]owned{nil}, grown: map[growth]uint32{}, known: map[input]uint32{}, numbers: map[partValue]uint32{}}
 	defer c.free()
+	defer runtime.KeepAlive(members) // whose names c reads where they are
 	c.gather(members)
 	progress(.05)
 	c.sort(c.records, 0, func(share float64) { progress(.05 + .4*share) })
@@ -96,7 +98,7 @@ func (c *compiler) room(size int) []byte {
 // gather makes a record of each entry.
 func (c *compiler) gather(members []Member) {
 	groups := map[Category]uint8{}
-	var passes []bool
+	passes := make([]bool, 0, len(members))
 	count := 0
 	for _, m := range members {
 		if _, ok := groups[m.Category]; !ok {
@@ -117,7 +119,7 @@ func (c *compiler) gather(members []Member) {
 	}
 	c.sets = newSets(c.part.group, passes)
 	b := c.room(count * int(unsafe.Sizeof(record{})))
-	c.records = unsafe.Slice((*record)(unsafe.Pointer(unsafe.SliceData(b))), count)[:0]
+	c.records = unsafe.Slice((*record)(unsafe.Pointer(unsafe.SliceData(b))), count)[:0] //nolint:gosec // b is as long as that, page-aligned, and freed last
 	for i, m := range members {
 		ns := &m.List.names
 		for _, chunk := range ns.chunks {
@@ -267,7 +269,7 @@ func (c *compiler) foldPassing(nodes []record, parents []uint32) []record {
 		v := c.part.values[node.own]
 		all[n] = v.All
 	}
-	for n := len(nodes) - 1; n >= 0; n-- { // those below a node come behind it
+	for n := range slices.Backward(nodes) { // those below a node come behind it
 		if up := parents[n]; up != noValue {
 			all[up] &= all[n]
 		}

@@ -172,10 +172,9 @@ func residentKB(tb testing.TB) int {
 
 func BenchmarkMillionsCompile(b *testing.B) {
 	text := millions(b, *nameCount)
-	var p *Part
 	before := residentKB(b)
+	var p *Part
 	for b.Loop() {
-		p = nil
 		p, _, _ = compileMillions(b, text)
 	}
 	b.ReportMetric(float64(p.Bytes())/float64(*nameCount), "B/name")

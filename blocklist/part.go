@@ -1,6 +1,8 @@
 package blocklist
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"runtime"
 )
 
@@ -45,6 +47,13 @@ func (p *Part) setBlock(size int) {
 	if isOutside {
 		runtime.AddCleanup(p, free, block)
 	}
+}
+
+// NewSeed returns a random seed for CompilePart.
+func NewSeed() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // partKeys are the keys of shuffle, odd, from a seed (splitmix64).

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"io"
 	"math/bits"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -88,10 +88,11 @@ func (p *Part) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("write a compiled list: %w", err)
 	}
+	defer runtime.KeepAlive(p) // and with it its block
 	sum := sha256.New()
 	_, _ = sum.Write(description) // a hash takes everything
 	_, _ = sum.Write(p.block)
-	line := fmt.Sprintf("%s %s %d %d %x\n", partMagic, PartVersion, len(description), len(p.block), sum.Sum(nil))
+	line := partLine(len(description), len(p.block), sum)
 	written := int64(0)
 	for _, b := range [][]byte{[]byte(line), description, p.block} {
 		n, err := w.Write(b)
@@ -101,6 +102,11 @@ func (p *Part) WriteTo(w io.Writer) (int64, error) {
 		}
 	}
 	return written, nil
+}
+
+// partLine is the first line of a part's file.
+func partLine(description, block int, sum hash.Hash) string {
+	return fmt.Sprintf("%s %s %d %d %x\n", partMagic, PartVersion, description, block, sum.Sum(nil))
 }
 
 func (p *Part) describe() partDescription {
@@ -140,14 +146,14 @@ func ReadPart(r io.Reader) (*Part, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
 		return nil, fmt.Errorf("read a compiled list: %w", err)
 	}
-	rest, ours := strings.CutPrefix(string(line), partMagic+" ")
+	first := string(line) // line is the reader's
+	rest, ours := strings.CutPrefix(first, partMagic+" ")
 	version, rest, _ := strings.Cut(rest, " ")
 	if ours && version != PartVersion && version != "" {
 		return nil, fmt.Errorf("%w: %.20q, this is %s", ErrPartVersion, version, PartVersion)
 	}
 	var description, block int
-	var sum []byte
-	if n, err := fmt.Sscanf(rest, "%d %d %x\n", &description, &block, &sum); !ours || n != 3 || err != nil {
+	if n, err := fmt.Sscanf(rest, "%d %d ", &description, &block); !ours || n != 2 || err != nil {
 		return nil, damaged("its first line")
 	}
 	if description < 0 || description > maxDescription || block < blockPadding || block > maxBlock {
@@ -167,8 +173,8 @@ func ReadPart(r io.Reader) (*Part, error) {
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
 		return nil, damaged("it goes on behind its end")
 	}
-	if !bytes.Equal(hashing.Sum(nil), sum) {
-		return nil, damaged("its checksum is " + hex.EncodeToString(hashing.Sum(nil)[:8]) + "…")
+	if first != partLine(description, block, hashing) {
+		return nil, damaged("its checksum is another")
 	}
 	var d partDescription
 	if err := json.Unmarshal(body.Bytes(), &d); err != nil {

@@ -1,7 +1,6 @@
 package blocklist
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 )
@@ -78,7 +77,7 @@ func Build(sources []Source) *Set {
 			places = append(places, i)
 		}
 	}
-	return NewSet(sources, []Placed{{Part: CompilePart(members, rand.Uint64(), nil), Sources: places}})
+	return NewSet(sources, []Placed{{Part: CompilePart(members, NewSeed(), nil), Sources: places}})
 }
 
 // Match returns the categories of a name: those of each list with an entry that covers it. key is

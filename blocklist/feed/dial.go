@@ -79,21 +79,21 @@ func within(a netip.Addr, prefixes []netip.Prefix) bool {
 	return false
 }
 
-// reach returns the furthest place that a request for u may go to, where configured is the URL that
-// stands in the configuration; they are the same unless a server has redirected the request.
-//
-// The configuration may name this machine where it says so (an address or localhost), and a mirror in the
-// school's network by any name. A name that somebody else's DNS has lead to this machine is refused,
-// and so is every redirect to another host that is not public, or to another port of this machine:
-// a list's publisher must not get to ask what only the school can (server-side request forgery).
-func reach(configured, u *url.URL) place {
-	switch {
-	case !strings.EqualFold(configured.Hostname(), u.Hostname()):
-		return public
-	case literalPlace(configured.Hostname()) != public && portOf(configured) == portOf(u):
-		return local
+// reach returns the furthest place that the request for a configured URL may go to. It may name this
+// machine where it says so (an address or localhost), and a mirror in the school's network by any
+// name; a name that somebody else's DNS has led to this machine is refused.
+func reach(configured *url.URL) place {
+	return max(private, literalPlace(configured.Hostname()))
+}
+
+// reachOfRedirect returns the furthest place that a redirect may lead to: into the school's network only on
+// the host that was configured, and to this machine never, even from itself. A list's publisher must not get to
+// ask what only the school can (server-side request forgery).
+func reachOfRedirect(configured, to *url.URL) place {
+	if strings.EqualFold(configured.Hostname(), to.Hostname()) {
+		return private
 	}
-	return private
+	return public
 }
 
 // literalPlace returns the place of a host that is written as an address or as localhost (RFC 6761
@@ -109,17 +109,6 @@ func literalPlace(host string) place {
 	return public
 }
 
-// portOf returns a URL's port, the scheme's where it has none.
-func portOf(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if u.Scheme == "https" {
-		return "443"
-	}
-	return "80"
-}
-
 // check returns an error for what lies beyond a place.
 func (furthest place) check(to place) error {
 	switch {
@@ -128,7 +117,7 @@ func (furthest place) check(to place) error {
 	case furthest == public:
 		return errors.New("not a public address: a redirect to another host may lead to public ones only")
 	}
-	return errors.New("an address of this machine or its links: only a URL with the address itself, or localhost, may lead there, and no redirect to another port")
+	return errors.New("an address of this machine or its links: only a configured URL with the address itself, or localhost, may lead there, and no redirect")
 }
 
 // connectTimeout bounds each attempt to connect.

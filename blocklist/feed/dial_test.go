@@ -31,32 +31,39 @@ func TestWhereAnAddressLeads(t *testing.T) {
 }
 
 func TestHowFarARequestMayGo(t *testing.T) {
-	for _, tt := range []struct {
-		what, configured, now string
-		want                  place
-	}{
-		{"a public name: a mirror in the school may have one", "https://lists.example/a", "https://lists.example/a", private},
-		{"this machine, as an address", "http://127.0.0.1:8080/a", "http://127.0.0.1:8080/a", local},
-		{"this machine, by its IPv6 address", "http://[::1]:8080/a", "http://[::1]:8080/a", local},
-		{"this machine, by name", "http://localhost/a", "http://localhost/a", local},
-		{"this machine, by name, redirected on the same port", "http://localhost/a", "http://LOCALHOST:80/b", local},
-		{"the school's network, as an address", "http://10.0.0.1/a", "http://10.0.0.1/a", local},
-		{"redirected to https", "http://lists.example/a", "https://lists.example/a", private},
-		{"redirected to another port of this machine", "http://127.0.0.1:8080/a", "http://127.0.0.1:6379/", private},
-		{"redirected to another host", "https://lists.example/a", "https://cdn.example/a", public},
-		{"redirected from this machine to another", "http://127.0.0.1/a", "http://10.0.0.1/a", public},
-		{"redirected from this machine to itself by name", "http://127.0.0.1/a", "http://localhost/a", public},
+	parse := func(s string) *url.URL {
+		u, err := url.Parse(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	for configured, want := range map[string]place{
+		"https://lists.example/a":  private, // a mirror in the school may have a name
+		"http://1.1.1.1/a":         private,
+		"http://10.0.0.1/a":        private,
+		"http://127.0.0.1:8080/a":  local,
+		"http://[::1]:8080/a":      local,
+		"http://LOCALHOST/a":       local,
+		"http://169.254.1.1/a":     local,
+		"http://localhost.example": private,
 	} {
-		configured, err := url.Parse(tt.configured)
-		if err != nil {
-			t.Fatal(err)
+		if got := reach(parse(configured)); got != want {
+			t.Errorf("%s: %d, want %d", configured, got, want)
 		}
-		now, err := url.Parse(tt.now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := reach(configured, now); got != tt.want {
-			t.Errorf("%s: %d, want %d", tt.what, got, tt.want)
+	}
+	for _, tt := range []struct {
+		what, configured, to string
+		want                 place
+	}{
+		{"to https", "http://lists.example/a", "https://Lists.Example/a", private},
+		{"to another host", "https://lists.example/a", "https://cdn.example/a", public},
+		{"from this machine to itself", "http://127.0.0.1:80/a", "http://127.0.0.1:80/b", private},
+		{"from this machine to the school's network", "http://127.0.0.1/a", "http://10.0.0.1/a", public},
+		{"within the school's network", "http://10.0.0.1/a", "http://10.0.0.2/a", public},
+	} {
+		if got := reachOfRedirect(parse(tt.configured), parse(tt.to)); got != tt.want {
+			t.Errorf("redirected %s: %d, want %d", tt.what, got, tt.want)
 		}
 	}
 }

@@ -157,15 +157,11 @@ func (f *fetcher) get(ctx context.Context, q fetchRequest) (*http.Response, erro
 	if err != nil {
 		return nil, errors.New("not a URL") // err quotes it
 	}
-	u := configured
-	for range maxRedirects + 1 {
-		response, err := f.ask(ctx, q, u, reach(configured, u))
-		if err != nil && u != configured {
-			return nil, fmt.Errorf("redirected to %q: %w", u.Scheme+"://"+u.Host, err)
-		}
-		if err != nil {
-			return nil, err
-		}
+	response, err := f.ask(ctx, q, configured, reach(configured))
+	if err != nil {
+		return nil, err
+	}
+	for u, redirects := configured, 0; ; redirects++ {
 		switch response.StatusCode {
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 			http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -173,16 +169,22 @@ func (f *fetcher) get(ctx context.Context, q fetchRequest) (*http.Response, erro
 			return response, nil
 		}
 		_ = response.Body.Close() // unread: the connection is for one request
-		next, err := response.Location()
+		to, err := response.Location()
 		if err != nil {
 			return nil, errNoRedirect // err quotes it
 		}
-		if u.Scheme == "https" && next.Scheme != "https" {
-			return nil, fmt.Errorf("redirected from https to %q: refused, since anybody on the way could change the list", next.Scheme+"://"+next.Host)
+		site := to.Scheme + "://" + to.Host
+		switch {
+		case redirects == maxRedirects:
+			return nil, fmt.Errorf("redirected more than %d times", maxRedirects)
+		case u.Scheme == "https" && to.Scheme != "https":
+			return nil, fmt.Errorf("redirected from https to %q: refused, since anybody on the way could change the list", site)
 		}
-		u = next
+		if response, err = f.ask(ctx, q, to, reachOfRedirect(configured, to)); err != nil {
+			return nil, fmt.Errorf("redirected to %q: %w", site, err)
+		}
+		u = to
 	}
-	return nil, fmt.Errorf("redirected more than %d times", maxRedirects)
 }
 
 // ask sends one request, over a connection of its own, to nothing beyond a place. No cookie, no

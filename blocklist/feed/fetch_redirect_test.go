@@ -18,20 +18,23 @@ func redirecting(status int, to string) http.HandlerFunc {
 	}
 }
 
-func TestARedirectOnTheSameHostIsFollowed(t *testing.T) {
-	for _, status := range []int{301, 302, 303, 307, 308} {
-		server := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/" {
-				redirecting(status, "/list.txt")(w, r)
-				return
+func TestARedirectIsFollowed(t *testing.T) {
+	for _, to := range []string{"/list.txt", "http://cdn.example/list.txt", "//cdn.example/list.txt#top"} {
+		for _, status := range []int{301, 302, 303, 307, 308} {
+			f := proxied(t, "", func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/" {
+					w.Header().Set("Set-Cookie", "who=school")
+					redirecting(status, to)(w, r)
+					return
+				}
+				if r.Header.Get("If-None-Match") != `"1"` || r.Header.Get("Referer") != "" || r.Header.Get("Cookie") != "" {
+					t.Errorf("%d: asked with %v", status, r.Header)
+				}
+				_, _ = io.WriteString(w, good)
+			})
+			if got, _, err := ask(t, f, fetchRequest{URL: "http://lists.example/", ETag: `"1"`}); err != nil || got != good {
+				t.Errorf("%d to %s: %q, %v", status, to, got, err)
 			}
-			if r.Header.Get("If-None-Match") != `"1"` || r.Header.Get("Referer") != "" {
-				t.Errorf("%d: asked with %v", status, r.Header)
-			}
-			_, _ = io.WriteString(w, good)
-		})
-		if got, _, err := ask(t, direct(), fetchRequest{URL: server.URL, ETag: `"1"`}); err != nil || got != good {
-			t.Errorf("%d: %q, %v", status, got, err)
 		}
 	}
 }
@@ -40,7 +43,7 @@ func TestARedirectInsideIsNotFollowed(t *testing.T) {
 	inside := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") })
 	_, port, _ := net.SplitHostPort(inside.Listener.Addr().String())
 	const elsewhere = "not a public address: a redirect to another host may lead to public ones only"
-	const here = "an address of this machine or its links: only a URL with the address itself, or localhost, may lead there, and no redirect to another port"
+	const here = "an address of this machine or its links: only a configured URL with the address itself, or localhost, may lead there, and no redirect"
 	for to, why := range map[string]string{
 		"http://127.0.0.1:" + port:          here,
 		"http://127.0.0.2:" + port:          elsewhere,
@@ -66,6 +69,15 @@ func TestARedirectInsideIsNotFollowed(t *testing.T) {
 		}
 		refused(t, direct(), fetchRequest{URL: server.URL}, "redirected to "+strconv.Quote(u.Scheme+"://"+u.Host)+": "+why)
 	}
+	t.Run("nor to where it came from, if that is this machine", func(t *testing.T) {
+		server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/" {
+				t.Error("asked")
+			}
+			redirecting(http.StatusFound, "/list.txt")(w, r)
+		})
+		refused(t, direct(), fetchRequest{URL: server.URL}, "redirected to "+strconv.Quote(server.URL)+": "+here)
+	})
 	t.Run("nor to a name that resolves to this machine", func(t *testing.T) {
 		server := serve(t, redirecting(http.StatusFound, "http://lists.example:"+port))
 		f := direct()
@@ -82,11 +94,11 @@ func TestARedirectInsideIsNotFollowed(t *testing.T) {
 
 func TestRedirectsEnd(t *testing.T) {
 	hops := 0
-	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	f := proxied(t, "", func(w http.ResponseWriter, r *http.Request) {
 		hops++
 		redirecting(http.StatusFound, "/"+strconv.Itoa(hops))(w, r)
 	})
-	refused(t, direct(), fetchRequest{URL: server.URL}, "redirected more than 5 times")
+	refused(t, f, fetchRequest{URL: "http://lists.example/"}, "redirected more than 5 times")
 	if hops != maxRedirects+1 {
 		t.Errorf("asked %d times", hops)
 	}
@@ -148,25 +160,9 @@ func proxied(t *testing.T, behind string, plain http.HandlerFunc) *fetcher {
 }
 
 func TestAProxyIsUsed(t *testing.T) {
-	f := proxied(t, "", func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.String() {
-		case "http://lists.example/list.txt":
-			redirecting(http.StatusFound, "http://cdn.example/list.txt")(w, r)
-		case "http://cdn.example/list.txt":
-			_, _ = io.WriteString(w, good)
-		case "http://lists.example/inside":
-			redirecting(http.StatusFound, "http://10.0.0.1/")(w, r)
-		default:
-			t.Errorf("asked for %s", r.URL)
-		}
-	})
-	t.Run("and a redirect to another public host is followed", func(t *testing.T) {
-		if got, _, err := ask(t, f, fetchRequest{URL: "http://lists.example/list.txt"}); err != nil || got != good {
-			t.Errorf("%q, %v", got, err)
-		}
-	})
+	f := proxied(t, "", redirecting(http.StatusFound, "http://10.0.0.1/"))
 	t.Run("and is not asked for an address inside", func(t *testing.T) {
-		refused(t, f, fetchRequest{URL: "http://lists.example/inside"}, `redirected to "http://10.0.0.1": not a public address: a redirect to another host may lead to public ones only`)
+		refused(t, f, fetchRequest{URL: "http://lists.example/"}, `redirected to "http://10.0.0.1": not a public address: a redirect to another host may lead to public ones only`)
 	})
 	t.Run("and what it answers instead of connecting is said", func(t *testing.T) {
 		refused(t, f, fetchRequest{URL: "https://lists.example/list.txt"}, "the proxy answered 407 Proxy Authentication Required")
