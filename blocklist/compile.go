@@ -3,6 +3,7 @@ package blocklist
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -61,7 +62,8 @@ type compiler struct {
 	known   map[input]uint32
 	numbers map[partValue]uint32
 
-	code code
+	code    code
+	touched byte // see paths
 }
 
 // record is an entry, then a node. It has no pointer: there are millions.
@@ -174,11 +176,29 @@ func (c *compiler) path(ref uint32) []byte {
 	return chunk[at+2:][:chunk[at+1]]
 }
 
+// paths returns the path of each record. Records in order have their paths all over the memory: it first
+// touches those of the next few together, so that it waits for memory once and not for each.
+func (c *compiler) paths(records []record) iter.Seq2[int, []byte] {
+	const few = 64
+	return func(yield func(int, []byte) bool) {
+		for i, r := range records {
+			if i%few == 0 {
+				for _, next := range records[i:min(i+few, len(records))] {
+					c.touched += c.chunks[next.ref>>chunkBits][next.ref&(1<<chunkBits-1)+1]
+				}
+			}
+			if !yield(i, c.path(r.ref)) {
+				return
+			}
+		}
+	}
+}
+
 // sort sorts records by their paths from depth on: those below a name come right behind it. Equal paths
 // are in the order of their members.
 func (c *compiler) sort(records []record, depth int, progress func(share float64)) {
-	for i := range records {
-		records[i].key = window(c.path(records[i].ref), depth)
+	for i, path := range c.paths(records) {
+		records[i].key = window(path, depth)
 	}
 	byKey := func(a, b record) int { return cmp.Compare(a.key, b.key) }
 	slices.SortFunc(records, byKey)
@@ -229,13 +249,14 @@ func (c *compiler) fold() []record {
 	var parents []uint32 // of each node, where some list lets names through
 	stack := []above{{node: noValue}}
 	var last []byte
-	for i := 0; i < len(c.records); {
-		path := c.path(c.records[i].ref)
-		node := record{ref: c.records[i].ref}
-		own := uint32(0)
-		for ; i < len(c.records) && string(c.path(c.records[i].ref)) == string(path); i++ {
-			own = c.grow(own, owned{member: c.records[i].own >> 4, kind: kind(c.records[i].own & 15)})
+	own := uint32(0) // the entries of the name that is being read
+	for i, path := range c.paths(c.records) {
+		r := c.records[i]
+		own = c.grow(own, owned{member: r.own >> 4, kind: kind(r.own & 15)})
+		if i+1 < len(c.records) && string(c.path(c.records[i+1].ref)) == string(path) {
+			continue
 		}
+		node := record{ref: r.ref}
 		common := commonPrefix(last, path)
 		last = path
 		for len(stack) > 1 && stack[len(stack)-1].length > common {
@@ -243,6 +264,7 @@ func (c *compiler) fold() []record {
 		}
 		top := stack[len(stack)-1]
 		node.own = c.value(top.below, own)
+		own = 0
 		v := c.part.values[node.own]
 		if v.Self == top.below && v.Below == top.below && !c.passing {
 			continue
@@ -375,8 +397,7 @@ func (c *compiler) findSuffixes(nodes []record) {
 		}
 	}
 	var last []byte
-	for _, node := range nodes {
-		path := c.path(node.ref)
+	for i, path := range c.paths(nodes) {
 		common := commonPrefix(last, path)
 		depth := 0
 		for depth < len(open) && open[depth].length <= common {
@@ -385,7 +406,7 @@ func (c *compiler) findSuffixes(nodes []record) {
 		closeTo(depth)
 		for end := lengthOf(open); end < len(path); {
 			end += int(path[end]) + 1
-			open = append(open, candidate{ref: node.ref, length: end})
+			open = append(open, candidate{ref: nodes[i].ref, length: end})
 		}
 		for i := range len(open) - 1 {
 			open[i].names++
@@ -444,15 +465,15 @@ func (c *compiler) findCodes(nodes []record) []record {
 	weights := make([]uint64, len(list))
 	counts := new(letterCounts)
 	rest := nodes[:0]
-	for _, node := range nodes {
-		at, path := c.cut(c.path(node.ref))
+	for i, path := range c.paths(nodes) {
+		at, path := c.cut(path)
 		if len(path) == 0 {
-			list[at].value = node.own
+			list[at].value = nodes[i].own
 			continue
 		}
 		weights[at]++
 		counts.count(path)
-		rest = append(rest, node)
+		rest = append(rest, nodes[i])
 	}
 	words, _ := codewords(codeLengths(weights, maxSuffixCode)) // lengths of our own are sound
 	for i := range list {
@@ -466,9 +487,9 @@ func (c *compiler) findCodes(nodes []record) []record {
 	return rest
 }
 
-// encode sets the code of a record's name.
-func (c *compiler) encode(ref uint32) {
-	at, path := c.cut(c.path(ref))
+// encode sets the code of a path.
+func (c *compiler) encode(path []byte) {
+	at, path := c.cut(path)
 	start := c.part.suffixes.list[at].code
 	c.code.length, c.code.word = 0, 0
 	c.code.add(uint64(start.bits), uint(start.length))
@@ -479,8 +500,8 @@ func (c *compiler) encode(ref uint32) {
 
 // pack writes the tables.
 func (c *compiler) pack(nodes []record, progress func(share float64)) {
-	for i := range nodes {
-		c.encode(nodes[i].ref)
+	for i, path := range c.paths(nodes) {
+		c.encode(path)
 		nodes[i].key = uint64(c.code.length)
 	}
 	byKey := func(a, b record) int { return cmp.Compare(a.key, b.key) }
@@ -506,8 +527,8 @@ func (c *compiler) pack(nodes []record, progress func(share float64)) {
 		t := &p.tables[rest[0].key]
 		names := rest[:t.names]
 		rest = rest[t.names:]
-		for i := range names {
-			c.encode(names[i].ref)
+		for i, path := range c.paths(names) {
+			c.encode(path)
 			names[i].key = number(&c.code, p.keys)
 		}
 		slices.SortFunc(names, byKey)
@@ -531,7 +552,7 @@ func (c *compiler) fill(t *table, names []record) {
 		putBits(remainders, at, name.key&(1<<t.restBits-1), uint(t.restBits))
 		at += uint64(t.restBits)
 		if t.length > 64 {
-			c.encode(name.ref)
+			c.encode(c.path(name.ref))
 			for w := range tailWords(uint(t.length)) {
 				putBits(remainders, at+64*uint64(w), c.code.tail(w), min(64, uint(t.length)-64*(w+1)))
 			}
