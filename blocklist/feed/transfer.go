@@ -32,22 +32,22 @@ func (z *Zone) String() string {
 type transferred struct {
 	Unchanged   bool // the servers have what is held: nothing was written
 	Serial      uint32
-	Records     int  // that were written, the SOA record not counted
-	Incremental bool // by differences (IXFR)
-	Wire        int64
+	Records     int   // that were written, the SOA record not counted
+	Incremental bool  // by differences (IXFR)
+	Wire        int64 // bytes that came, also with an error
 }
 
-// transfer brings a zone up to date over TCP (AXFR, RFC 5936; IXFR, RFC 1995). old is what an earlier
-// transfer of it wrote; nil for none. Only where that serves, and an IXFR succeeds, is it read past its
-// first line.
+// transfer brings a zone up to date over TCP (AXFR, RFC 5936; IXFR, RFC 1995), from the first of its
+// servers that can. old is what an earlier transfer of it wrote; nil for none. Where differences do not
+// fit that, or a server has none, the zone is had whole.
 //
 // The zone is written as text that blocklist.Parse reads as FormatRPZ: a record a line, absolute names
-// in lower case, the SOA record first, the others in the server's order, or for an IXFR in old's with the new ones,
-// sorted, at the end. It is no copy for others to serve: there is no TTL, none of the records that
-// serve the zone itself (NS, DNSSEC), and data that says nothing to Parse may be replaced by its hash.
+// in lower case, the SOA record first, the others in the server's order, or with IXFR in old's, what is
+// new at the end. It is no copy for others to serve: there is no TTL, none of the records that serve the
+// zone itself (NS, DNSSEC), and data that says nothing to Parse may be replaced by its hash.
 //
-// dst is called for each try. What was written to a writer that it gave before, or to any before an
-// error, is void.
+// dst is called for each try, and not where the zone is unchanged. What went to a writer that it gave
+// before is void, and with an error all is. The error names servers, and nothing of the zone's content.
 func transfer(ctx context.Context, z Zone, old io.Reader, dst func() (io.Writer, error)) (transferred, error) {
 	t := secondary{
 		zone: z, old: readBase(old, z.Name), dst: dst, dial: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
