@@ -19,6 +19,9 @@ const (
 	maxName   = 255 // octets of a name, its final zero included
 	maxLabel  = 63  // octets of a label, its length octet not counted
 	maxLabels = 127 // labels of a name, the root not counted
+
+	// maxWritten is that of a name as text: four bytes for each octet, as \DDD or in UTF-8.
+	maxWritten = 4 * maxName
 )
 
 const root = "\x00"
@@ -68,6 +71,9 @@ func appendName(dst []byte, text string) ([]byte, error) {
 		return dst, errNameEmpty
 	case ".":
 		return append(dst, 0), nil
+	}
+	if len(text) > maxWritten { // what mapping costs grows with the square of the length
+		return dst, errNameLong
 	}
 	if !isASCII(text) {
 		mapped, err := toASCII(text)

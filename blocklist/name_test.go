@@ -2,6 +2,7 @@ package blocklist
 
 import (
 	"encoding/hex"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -181,5 +182,20 @@ func checkKey(tb testing.TB, n Name) {
 	}
 	if strings.ContainsAny(n.String(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
 		tb.Fatalf("%x: has upper case", string(n))
+	}
+}
+
+func TestALongTextIsNoNameBeforeItCostsAnything(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{strings.Repeat("ü", 30_000), strings.Repeat(`\255`, 30_000), strings.Repeat("a.", 30_000)} {
+		if _, err := ParseName(text); !errors.Is(err, errNameLong) {
+			t.Errorf("%.20s…: %v", text, err)
+		}
+		if allocated := testing.AllocsPerRun(5, func() { _, _ = appendName(nil, text) }); allocated > 0 {
+			t.Errorf("%.20s…: %v allocations", text, allocated)
+		}
+	}
+	if _, err := ParseName(strings.Repeat(strings.Repeat(`\255`, 31)+".", 7) + strings.Repeat(`\255`, 28)); err != nil {
+		t.Errorf("a name of 253 escaped octets: %v", err)
 	}
 }
