@@ -1,154 +1,220 @@
 package feed
 
 import (
-	"bufio"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"schoolgate/blocklist"
 )
 
-// maxFile bounds a list's file. The longest public list of one category has a tenth of it.
-const maxFile = 1 << 30
-
-// openRegular opens a file for reading, if it is one: reading a pipe or a terminal could wait for
-// ever, a device need not end, and the files of /proc, whose size is 0, are none of a filter's
-// business.
-func openRegular(path string) (*os.File, os.FileInfo, error) {
-	// O_NONBLOCK: opening a pipe must not wait for somebody to write to it.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := f.Stat()
-	if err == nil {
-		err = checkRegular(info)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, nil, fmt.Errorf("list %s: %w", path, err)
-	}
-	return f, info, nil
+// copies are the last good contents of lists, one file each in dir: a line that says what the content
+// is, and then the list's text as it was. The copy of a confidential list is encrypted, line and all.
+//
+// The line ends in its own checksum, so that it alone says which content it is: where that is compiled
+// already, nothing more is read.
+type copies struct {
+	dir      string // "": none
+	readOnly bool
+	identity *Identity
+	mu       sync.Mutex // one saves at a time: two Specs may be of one source
 }
 
-func checkRegular(info os.FileInfo) error {
-	switch mode := info.Mode(); {
-	case mode.IsDir():
-		return errors.New("is a directory, not a file")
-	case mode&fs.ModeNamedPipe != 0:
-		return errors.New("is a pipe, not a regular file")
-	case !mode.IsRegular():
-		return errors.New("is a device or a socket, not a regular file")
-	case info.Size() == 0:
-		return fmt.Errorf("%w: the file is empty", blocklist.ErrEmpty)
-	case info.Size() > maxFile:
-		return fmt.Errorf("%w: the file is larger than %d MB", blocklist.ErrNotList, maxFile>>20)
+const (
+	clearCopy  = ".list"
+	secretCopy = ".list.age"
+	tempFile   = ".tmp"
+)
+
+// errDamaged marks a copy that is not what was written.
+var errDamaged = errors.New("is damaged")
+
+// caption is the first line of a copy.
+type caption struct {
+	digest
+	entries  int // that the list had, enforceable or not
+	modified time.Time
+}
+
+const copyMagic = "schoolgate list copy 2"
+
+func (c caption) String() string {
+	line := fmt.Sprintf("%s %x %d %d %s", copyMagic, c.sum, c.size, c.entries, c.modified.UTC().Format(time.RFC3339Nano))
+	sum := sha256.Sum256([]byte(line))
+	return fmt.Sprintf("%s %x\n", line, sum[:8])
+}
+
+func parseCaption(line string) (c caption, err error) {
+	fields := strings.Fields(strings.TrimPrefix(line, copyMagic))
+	if len(fields) == 5 {
+		var sum []byte
+		sum, err = hex.DecodeString(fields[0])
+		copy(c.sum[:], sum)
+		_, _ = fmt.Sscan(fields[1], &c.size) // what is wrong shows below
+		_, _ = fmt.Sscan(fields[2], &c.entries)
+		c.modified, _ = time.Parse(time.RFC3339Nano, fields[3])
+	}
+	if err != nil || c.String() != line {
+		return caption{}, fmt.Errorf("%w: its first line is not as it was written", errDamaged)
+	}
+	return c, nil
+}
+
+// stem is what the names of a source's files begin with.
+func stem(source string) string {
+	sum := sha256.Sum256([]byte(source))
+	return hex.EncodeToString(sum[:16])
+}
+
+// storedCopy is a copy that is open.
+type storedCopy struct {
+	textFile
+	caption
+	secret bool
+}
+
+// open opens the copy of a list: where only is set, the encrypted one alone. The error is
+// os.ErrNotExist where there is none, and wraps errDamaged.
+func (c *copies) open(source string, only bool) (*storedCopy, error) {
+	if c.dir == "" {
+		return nil, os.ErrNotExist
+	}
+	path := filepath.Join(c.dir, stem(source))
+	f, _, err := openRegular(path + secretCopy)
+	if errors.Is(err, os.ErrNotExist) && !only {
+		f, _, err = openRegular(path + clearCopy)
+	}
+	if err != nil {
+		return nil, err
+	}
+	stored := &storedCopy{textFile: textFile{file: f, identity: c.identity, header: true}}
+	_, line, secret, err := stored.textFile.open()
+	if err == nil {
+		stored.secret = secret
+		stored.caption, err = parseCaption(line)
+	}
+	if err == nil {
+		return stored, nil
+	}
+	_ = f.Close()
+	if !errors.Is(err, errDamaged) && !errors.Is(err, errNoIdentity) && !errors.Is(err, errOtherKey) {
+		err = fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil, err
+}
+
+// isWhole reports whether the text is the one that the caption speaks of.
+func (s *storedCopy) isWhole() bool {
+	in, _, _, err := s.textFile.open()
+	return err == nil && writeText(io.Discard, in, s.digest) == nil
+}
+
+// save keeps the text of a list, encrypted if it is secret, and not at all where there is nothing to
+// encrypt it with. It is not written where it seems to be there already, unless anew is set. save reports whether
+// it is there now.
+func (c *copies) save(source string, t textFile, secret bool, about caption, anew bool) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dir == "" || c.readOnly {
+		return c.has(source, secret, about), nil
+	}
+	path, other := filepath.Join(c.dir, stem(source)+clearCopy), secretCopy
+	if secret {
+		path, other = filepath.Join(c.dir, stem(source)+secretCopy), clearCopy
+	}
+	var err error
+	canWrite := !secret || c.identity != nil // where the key is only missing today, what is there stays
+	if canWrite && (anew || !c.has(source, secret, about)) {
+		err = c.write(path, t, secret, about)
+	}
+	if err == nil || secret { // better no copy than one in clear
+		err = errors.Join(err, c.remove(source, other))
+	}
+	return err == nil && canWrite, err
+}
+
+func (c *copies) write(path string, t textFile, secret bool, about caption) error {
+	in, _, _, err := t.open()
+	if err != nil {
+		return err
+	}
+	return writeFile(path, func(w io.Writer) error {
+		if !secret {
+			return writeCopy(w, in, about)
+		}
+		to, err := c.identity.encrypt(w)
+		if err != nil {
+			return err
+		}
+		if err := writeCopy(to, in, about); err != nil {
+			return err
+		}
+		return to.Close()
+	})
+}
+
+// has reports whether the copy of a list begins with that caption.
+func (c *copies) has(source string, secret bool, about caption) bool {
+	stored, err := c.open(source, secret)
+	if err != nil {
+		return false
+	}
+	_ = stored.file.Close()
+	return stored.secret == secret && stored.caption.String() == about.String()
+}
+
+// writeCopy writes a text with its caption.
+func writeCopy(w io.Writer, in io.Reader, about caption) error {
+	if _, err := io.WriteString(w, about.String()); err != nil {
+		return err
+	}
+	return writeText(w, in, about.digest)
+}
+
+// writeText writes a text, if it still is the one that was read.
+func writeText(w io.Writer, in io.Reader, d digest) error {
+	sum := sha256.New()
+	size, err := io.Copy(io.MultiWriter(w, sum), io.LimitReader(in, d.size+1))
+	if err != nil {
+		return err
+	}
+	if size != d.size || [sha256.Size]byte(sum.Sum(nil)) != d.sum {
+		return errors.New("the list was changed meanwhile")
 	}
 	return nil
 }
 
-// parse reads a list, and adds what it reads to sum.
-func (k loadKey) parse(ctx context.Context, r io.Reader, sum checksum, own []blocklist.Name) (*blocklist.List, error) {
-	in := io.TeeReader(&boundReader{ctx: ctx, r: r, left: maxFile}, sum)
-	list, err := blocklist.Parse(in, blocklist.Options{Format: k.format, Addresses: k.addresses, Own: own})
-	if err != nil {
-		return nil, err
-	}
-	if k.confidential {
-		for _, problems := range [][]blocklist.Problem{list.Problems, list.Warnings} {
-			for i := range problems {
-				problems[i].Text = ""
-			}
-		}
-	}
-	return list, nil
-}
-
-// boundReader ends with an error when its context does, or after left bytes.
-type boundReader struct {
-	ctx  context.Context
-	r    io.Reader
-	left int64
-}
-
-func (b *boundReader) Read(p []byte) (int, error) {
-	if err := b.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := b.r.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return n, fmt.Errorf("%w: larger than %d MB", blocklist.ErrNotList, maxFile>>20)
-	}
-	return n, err
-}
-
-// copies are the last good contents of lists, one file each in dir: one line with a checksum and the
-// time of the content, and then the list as it was.
-type copies struct {
-	dir      string
-	readOnly bool
-	mu       sync.Mutex // one writes at a time: two Specs may be of one file
-}
-
-// checksum is over the time of a list's content, and the content.
-type checksum struct {
-	hash.Hash
-	modified string
-}
-
-func newSum(modified time.Time) checksum {
-	c := checksum{Hash: sha256.New(), modified: modified.UTC().Format(time.RFC3339Nano)}
-	_, _ = io.WriteString(c.Hash, c.modified+"\n") // a hash takes everything
-	return c
-}
-
-const copyMagic = "schoolgate list copy 1"
-
-// header returns the first line of a copy.
-func (c checksum) header() string {
-	return fmt.Sprintf("%s %x %s\n", copyMagic, c.Sum(nil), c.modified)
-}
-
-func (c *copies) path(k loadKey) string {
-	name := sha256.Sum256([]byte(k.String()))
-	return filepath.Join(c.dir, hex.EncodeToString(name[:16])+".list")
-}
-
-// save keeps the content of a list that has been read from f with that sum, unless that is what is
-// there already.
-func (c *copies) save(k loadKey, f *os.File, sum checksum) error {
+// remove deletes the copy of a list that has a suffix, if there is one.
+func (c *copies) remove(source, suffix string) error {
 	if c.dir == "" || c.readOnly {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	path := c.path(k)
-	if c.has(path, sum) {
+	err := os.Remove(filepath.Join(c.dir, stem(source)+suffix))
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+	return err
+}
+
+// writeFile replaces a file, all of it or nothing, and makes its directory. It is its owner's alone.
+func writeFile(path string, write func(io.Writer) error) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	temp, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	temp, err := os.OpenFile(path+tempFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	err = writeCopy(temp, f, sum)
+	err = write(temp)
+	if err == nil {
+		err = temp.Sync()
+	}
 	if closeErr := temp.Close(); err == nil {
 		err = closeErr
 	}
@@ -159,84 +225,10 @@ func (c *copies) save(k loadKey, f *os.File, sum checksum) error {
 		_ = os.Remove(temp.Name())
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	syncDir(c.dir)
-	return nil
-}
-
-// has reports whether the copy at path begins with that sum.
-func (c *copies) has(path string, sum checksum) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	line, err := bufio.NewReader(f).ReadSlice('\n')
-	return err == nil && string(line) == sum.header()
-}
-
-// writeCopy writes what is in f, if it is still what was read with that sum.
-func writeCopy(temp, f *os.File, sum checksum) error {
-	if _, err := io.WriteString(temp, sum.header()); err != nil {
-		return err
-	}
-	again := checksum{Hash: sha256.New(), modified: sum.modified}
-	_, _ = io.WriteString(again.Hash, again.modified+"\n")
-	if _, err := io.Copy(io.MultiWriter(temp, again), f); err != nil {
-		return err
-	}
-	if again.header() != sum.header() {
-		return errors.New("the file was changed meanwhile")
-	}
-	return temp.Sync()
-}
-
-// syncDir makes a rename durable, where the system lets directories be synced.
-func syncDir(dir string) {
+	// A rename is durable where the system lets directories be synced.
 	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync()
 		_ = d.Close()
 	}
-}
-
-// load reads the copy of a list. One whose checksum is wrong is refused.
-func (c *copies) load(ctx context.Context, k loadKey, own []blocklist.Name) (*known, error) {
-	if c.dir == "" {
-		return nil, os.ErrNotExist
-	}
-	f, _, err := openRegular(c.path(k))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	in := bufio.NewReader(f)
-	line, err := in.ReadSlice('\n') // bounded by the buffer
-	header := string(line)
-	if err != nil {
-		return nil, fmt.Errorf("copy of list %s is damaged: its first line: %w", k, err)
-	}
-	modified, err := time.Parse(time.RFC3339Nano, strings.TrimSuffix(header[strings.LastIndexByte(header, ' ')+1:], "\n"))
-	if err != nil {
-		return nil, fmt.Errorf("copy of list %s is damaged: its first line: %w", k, err)
-	}
-	sum := newSum(modified)
-	list, err := k.parse(ctx, in, sum, own)
-	if err != nil {
-		return nil, fmt.Errorf("copy of list %s is damaged: %w", k, err)
-	}
-	if sum.header() != header {
-		return nil, fmt.Errorf("copy of list %s is damaged: its checksum is another", k)
-	}
-	return &known{list: list, modified: modified, own: own, from: FromCopy}, nil
-}
-
-// remove deletes the copy of a list, if there is one.
-func (c *copies) remove(k loadKey) error {
-	if c.dir == "" || c.readOnly {
-		return nil
-	}
-	err := os.Remove(c.path(k))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
+	return nil
 }

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,6 +63,11 @@ func TestADamagedCopyIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		for _, snapshot := range s.kept("*.part") { // which would do without the copy
+			if err := os.Remove(snapshot); err != nil {
+				t.Fatal(err)
+			}
+		}
 		s.restart()
 		s.log.Reset()
 		if l := s.load(); l.List != nil || l.Err == nil {
@@ -104,4 +110,33 @@ func TestCopiesThatCannotBeWrittenCostNoList(t *testing.T) {
 	if !strings.Contains(s.log.String(), "no last good copy of a list") {
 		t.Errorf("logged: %s", &s.log)
 	}
+}
+
+func FuzzCopy(f *testing.F) {
+	about := caption{entries: 4, modified: time.Date(2026, 9, 2, 8, 0, 0, 0, time.UTC)}
+	about.sum, about.size = sha256.Sum256([]byte(good)), int64(len(good))
+	f.Add(about.String() + good)
+	f.Add(about.String() + later)
+	f.Add(copyMagic + " 00 1 1 2026-09-02T08:00:00Z 0000000000000000\n")
+	f.Add("schoolgate list copy 1 00 2026-09-02T08:00:00Z\n" + good)
+	f.Add(ageMagic + "-> X25519 \n")
+	f.Fuzz(func(t *testing.T, data string) {
+		c := copies{dir: t.TempDir()}
+		if err := os.WriteFile(filepath.Join(c.dir, stem("x")+clearCopy), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stored, err := c.open("x", false)
+		if err != nil {
+			return
+		}
+		defer stored.file.Close()
+		line, text, _ := strings.Cut(data, "\n")
+		if got := stored.caption.String(); got != line+"\n" {
+			t.Errorf("read as %q", got)
+		}
+		want := sha256.Sum256([]byte(text)) == stored.sum && int64(len(text)) == stored.size
+		if stored.isWhole() != want {
+			t.Errorf("whole: %v, want %v", !want, want)
+		}
+	})
 }

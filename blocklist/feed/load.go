@@ -2,57 +2,53 @@ package feed
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"golang.org/x/sync/errgroup"
 
 	"schoolgate/blocklist"
 )
 
-// Loader reads lists, and remembers the last good content of each: in memory, and for `path:` lists
-// that are not confidential in a directory of copies. A source that is broken now then costs nothing
-// but age. Safe for concurrent use.
+// Loader reads lists, compiles them, and remembers the last good content of each: in memory, and as
+// copies and compiled snapshots in a directory. A source that is broken now then costs nothing but age.
+// Safe for concurrent use.
 type Loader struct {
-	options Options
-	copies  copies
-	log     *slog.Logger
+	options  Options
+	big      int64 // bytes of text from which on a list is compiled by itself
+	copies   copies
+	state    state
+	reporter reporter
+	fetcher  *fetcher
 
-	mu    sync.Mutex
-	known map[loadKey]*known
+	updating sync.Mutex // held by an Update
+
+	mu    sync.Mutex // held by a Load, and by an Update while it replaces a copy
+	known map[loadKey]*content
 	loads int
 
-	sources []blocklist.Source // of set
-	set     *blocklist.Set     // the last one built
+	parts   map[string]weak.Pointer[blocklist.Part] // by identity; who holds them is inForce and who uses the Sets
+	inForce map[groupKey]*compiled                  // of the last Load
+	kept    map[string]int                          // by identity: the last Load that used a snapshot
+	sources []blocklist.Source                      // of set
+	placed  []blocklist.Placed
+	set     *blocklist.Set // the last one made
 }
 
-// loadKey is what makes two Specs the same list.
-type loadKey struct {
-	path, url, builtin      string
-	format                  blocklist.Format
-	addresses, confidential bool
-	locked                  bool
-}
-
-// known is the last good content of a list.
-type known struct {
-	list     *blocklist.List
-	modified time.Time
-	own      []blocklist.Name
-	from     string
-	// info is the file's when it was read; nil where it was no file, so that the source is tried again.
-	info os.FileInfo
-	// unsettled says that the file was changed so shortly before it was read that a later change might
-	// not show in its time.
-	unsettled bool
-	used      int // the last Load that asked for it
-}
+// bigText is some 1<<18 names. Each part costs every look-up some time, and each change of a list the
+// compilation of all lists in its part: few lists of a school are longer, and the others are compiled
+// within a second.
+const bigText = 4 << 20
 
 // New returns a Loader. It touches nothing.
 func New(o Options) *Loader {
@@ -62,222 +58,317 @@ func New(o Options) *Loader {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Loader{options: o, copies: copies{dir: o.Dir, readOnly: o.ReadOnly}, log: o.Log, known: map[loadKey]*known{}}
+	if o.Never == nil {
+		o.Never = NeverBlocked()
+	}
+	return &Loader{
+		options:  o,
+		big:      bigText,
+		copies:   copies{dir: o.Dir, readOnly: o.ReadOnly, identity: o.Identity},
+		state:    state{path: statePath(o.Dir), readOnly: o.ReadOnly, log: o.Log},
+		reporter: reporter{to: o.Progress},
+		fetcher:  newFetcher(o.Resolver),
+		known:    map[loadKey]*content{}, parts: map[string]weak.Pointer[blocklist.Part]{}, kept: map[string]int{},
+	}
 }
 
-// errNotFetched is the state of every URL list.
-var errNotFetched = errors.New("lists by URL are not fetched by this version: download it and use path")
+// loadKey is what makes two Specs the same list.
+type loadKey struct {
+	path, url, member, zone, builtin string
+	format                           blocklist.Format
+	addresses, confidential          bool
+	locked                           bool
+}
+
+func keyOf(s Spec) loadKey {
+	k := loadKey{
+		path: s.Path, url: s.URL, member: s.Member, builtin: s.Builtin,
+		format: s.Format, addresses: s.Addresses, confidential: s.Confidential, locked: s.Locked,
+	}
+	if s.Zone != nil {
+		k.zone, k.format = s.Zone.String(), blocklist.FormatRPZ
+	}
+	return k
+}
+
+// source says where the text comes from, in whatever way it is read.
+func (k loadKey) source() string {
+	switch {
+	case k.path != "":
+		return k.path
+	case k.url != "" && k.member != "":
+		return k.url + " " + k.member
+	case k.url != "":
+		return k.url
+	case k.zone != "":
+		return "zone " + k.zone
+	}
+	return "builtin:" + k.builtin
+}
+
+// String is the source as people may see it.
+func (k loadKey) String() string {
+	if k.zone != "" {
+		return k.zone
+	}
+	if u, err := url.Parse(k.url); err == nil && k.url != "" {
+		return u.Redacted()
+	}
+	return k.source()
+}
+
+func (k loadKey) isFetched() bool { return k.url != "" || k.zone != "" }
+
+// wanted is a list that some Specs ask for.
+type wanted struct {
+	key      loadKey
+	id       string // of the first of them
+	zone     *Zone
+	own      []blocklist.Name
+	canaries []blocklist.Name // of all of them
+	// way is a digest of all that decides what comes of a text, and fit of that and of what a text must
+	// have to be accepted.
+	way, fit string
+}
+
+// want returns the lists of specs, each once, and for each Spec which one it is.
+func want(specs []Spec, own []blocklist.Name) (lists []*wanted, of []int) {
+	at := map[loadKey]int{}
+	for _, s := range specs {
+		k := keyOf(s)
+		i, ok := at[k]
+		if !ok {
+			i = len(lists)
+			at[k] = i
+			w := &wanted{key: k, id: s.ID, zone: s.Zone}
+			if !k.locked {
+				w.own = own
+			}
+			lists = append(lists, w)
+		}
+		lists[i].canaries = append(lists[i].canaries, s.Canaries...)
+		of = append(of, i)
+	}
+	for _, w := range lists {
+		slices.Sort(w.canaries)
+		w.canaries = slices.Compact(w.canaries)
+		w.way = fingerprint(blocklist.PartVersion, w.key.format, w.key.addresses, w.own)
+		w.fit = fingerprint(w.way, w.canaries)
+	}
+	return lists, of
+}
+
+// fingerprint is a digest of some values, as %q tells them apart.
+func fingerprint(values ...any) string {
+	sum := sha256.New()
+	for _, v := range values {
+		fmt.Fprintf(sum, "%q\n", v)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// keepSecrets marks as confidential each list whose source some category has as a confidential one: what
+// one category must not show, another does not copy or print.
+func keepSecrets(specs []Spec) []Spec {
+	specs = slices.Clone(specs)
+	secret := map[string]bool{}
+	for _, s := range specs {
+		source := keyOf(s).source()
+		secret[source] = secret[source] || s.Confidential
+	}
+	for i, s := range specs {
+		specs[i].Confidential = s.Confidential || s.Builtin == "" && secret[keyOf(s).source()]
+	}
+	return specs
+}
 
 // keepLoads is for how many Loads that do not ask for a list its content is kept: a configuration
 // that is tried and refused must not cost the lists of the one that goes on serving.
 const keepLoads = 4
 
-// Load reads the lists of specs and builds a set of them. A file that has
-// not changed since it was last read is not read again. own are the site's own zones. When ctx ends,
-// what has not been read has its error, and its last good content.
-func (l *Loader) Load(ctx context.Context, specs []Spec, own []blocklist.Name) Result {
+// Load reads the lists of specs, as they are now on disk, and makes a set of them; Update is what
+// gets those of servers there. What has not changed since it was last read or compiled is neither read
+// nor compiled again. own are the site's own zones. When ctx ends, what has not been read has its error, and
+// its last good content.
+func (l *Loader) Load(ctx context.Context, specs []Spec, own []blocklist.Name) (result Result) {
+	l.inBackground(func() { result = l.load(ctx, keepSecrets(specs), slices.Clone(own)) })
+	return result
+}
+
+func (l *Loader) inBackground(work func()) {
+	if l.options.Background == nil {
+		work()
+		return
+	}
+	l.options.Background(work)
+}
+
+// loading is one Load.
+type loading struct {
+	*Loader
+	ctx   context.Context
+	specs []Spec
+	of    []int                // for each Spec, its place in lists
+	as    []blocklist.Category // for each Spec, what it counts as
+	lists []*wanted
+	now   []*content // for each list; nil where there is none
+	errs  []error    // for each list: why its source can't be used
+	// older has, for a Spec whose new content could not be compiled, what is served instead.
+	older map[int]older
+
+	groups map[groupKey]*compiled
+	order  []groupKey // of groups
+	// purge says that a list is secret which was not: older snapshots may have its names.
+	purge bool
+}
+
+func (l *Loader) load(ctx context.Context, specs []Spec, own []blocklist.Name) Result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.loads++
-	own = slices.Clone(own)
-	specs = keepSecrets(specs)
-
-	var keys []loadKey
-	position := map[loadKey]int{}
-	for _, s := range specs {
-		k := keyOf(s)
-		if _, ok := position[k]; !ok {
-			position[k] = len(keys)
-			keys = append(keys, k)
+	run := &loading{Loader: l, ctx: ctx, specs: specs, older: map[int]older{}, groups: map[groupKey]*compiled{}}
+	run.lists, run.of = want(specs, own)
+	run.as = make([]blocklist.Category, len(specs))
+	for i, s := range specs {
+		run.as[i] = s.Category
+		if on, _ := l.trial(s); on {
+			run.as[i] = s.TrialCategory
 		}
 	}
-	now, errs := make([]*known, len(keys)), make([]error, len(keys))
+	run.find()
+	run.limit()
+	run.compile()
+	l.inForce = run.groups
+	result := run.result()
+	run.remember()
+	run.sweep()
+	return result
+}
+
+// find looks for the content of all lists. Those whose text is long go one by one, and each is compiled
+// before the next is read: of their names there is one list's in memory at a time.
+func (r *loading) find() {
+	r.now, r.errs = make([]*content, len(r.lists)), make([]error, len(r.lists))
+	wasSecret := make([]bool, len(r.lists))
+	for i, w := range r.lists {
+		wasSecret[i] = w.key.builtin != "" || r.state.get(w.key.source()).Secret
+	}
+	var long, short []int
+	for i, w := range r.lists {
+		if r.textSize(w.key) >= r.big {
+			long = append(long, i)
+		} else {
+			short = append(short, i)
+		}
+	}
+	r.each(short, func(i int) { r.now[i], r.errs[i] = r.content(r.ctx, r.lists[i], r.known[r.lists[i].key]) })
+	for _, i := range long {
+		w := r.lists[i]
+		r.now[i], r.errs[i] = r.content(r.ctx, w, r.known[w.key])
+		if c := r.now[i]; c != nil && c.list != nil && c.list.HasNames() && r.groupOf(i).list == w.key {
+			r.compileGroup(r.groupOf(i))
+		}
+	}
+	for i, w := range r.lists {
+		isSecret := w.key.confidential || r.now[i] != nil && r.now[i].secret
+		r.purge = r.purge || isSecret && !wasSecret[i]
+	}
+}
+
+// each does something for each of some numbers: at once on all processors, but in the background, where
+// who set the priority of this thread knows nothing of others.
+func (l *Loader) each(of []int, do func(int)) {
+	if l.options.Background != nil {
+		for _, i := range of {
+			do(i)
+		}
+		return
+	}
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, k := range keys {
-		last := l.known[k]
+	for _, i := range of {
 		g.Go(func() error {
-			now[i], errs[i] = l.load(ctx, k, own, last)
+			do(i)
 			return nil
 		})
 	}
-	_ = g.Wait() // errs has the errors
-
-	room := blocklist.MaxNameBytes
-	for i, k := range keys {
-		if now[i] == nil {
-			continue
-		}
-		if room -= now[i].list.Size(); room < 0 {
-			now[i], errs[i] = nil, fmt.Errorf("list %s: all lists together hold more than %d MB of names", k, blocklist.MaxNameBytes>>20)
-			continue
-		}
-		now[i].used = l.loads
-		l.known[k] = now[i]
-	}
-	for k, kn := range l.known {
-		if kn.used < l.loads-keepLoads {
-			delete(l.known, k)
-		}
-	}
-
-	out := make([]Loaded, len(specs))
-	for i, s := range specs {
-		at := position[keyOf(s)]
-		out[i] = Loaded{Spec: s, Err: errs[at]}
-		if kn := now[at]; kn != nil {
-			out[i].List, out[i].Modified, out[i].From = kn.list, kn.modified, kn.from
-		}
-	}
-	return Result{Lists: out, Set: l.build(out)}
+	_ = g.Wait() // there are no errors
 }
 
-// build returns the set of all lists that have content.
-func (l *Loader) build(lists []Loaded) *blocklist.Set {
-	var sources []blocklist.Source
-	for _, loaded := range lists {
-		if loaded.List != nil {
-			sources = append(sources, blocklist.Source{ID: loaded.ID, Category: loaded.Category, List: loaded.List})
-		}
+// textSize is roughly how long the text of a list is; 0 where that is not known.
+func (l *Loader) textSize(k loadKey) int64 {
+	path := k.path
+	if k.isFetched() {
+		path = filepath.Join(l.options.Dir, stem(k.source())+clearCopy)
 	}
-	if l.set == nil || !slices.Equal(sources, l.sources) {
-		l.sources, l.set = sources, blocklist.Build(sources)
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
 	}
-	return l.set
+	return info.Size()
 }
 
-func keyOf(s Spec) loadKey {
-	return loadKey{
-		path: s.Path, url: s.URL, builtin: s.Builtin,
-		format: s.Format, addresses: s.Addresses, confidential: s.Confidential, locked: s.Locked,
-	}
-}
-
-// keepSecrets marks as confidential each list that some category has as a confidential one: what one
-// category must not show, another does not copy or print.
-func keepSecrets(specs []Spec) []Spec {
-	specs = slices.Clone(specs)
-	secret := map[string]bool{}
-	for _, s := range specs {
-		secret[s.Path] = secret[s.Path] || s.Confidential
-	}
-	for i := range specs {
-		specs[i].Confidential = specs[i].Confidential || secret[specs[i].Path] && specs[i].Path != ""
-	}
-	return specs
-}
-
-func (k loadKey) String() string {
+// checked is when the source of a list was last asked.
+func (l *Loader) checked(k loadKey) time.Time {
 	switch {
-	case k.path != "":
-		return k.path
-	case k.url != "":
-		return k.url
-	}
-	return "builtin:" + k.builtin
-}
-
-// load returns the best content there is for a list, nil where there is none, and why that is not
-// the source's, if it is not.
-func (l *Loader) load(ctx context.Context, k loadKey, own []blocklist.Name, last *known) (*known, error) {
-	if k.locked {
-		own = nil
-	}
-	if k.confidential {
-		// It may not have been confidential yesterday.
-		if err := l.copies.remove(k); err != nil {
-			l.log.Error("copy of a confidential list not removed", "error", err)
-		}
-	}
-	kn, err := l.fromSource(ctx, k, own, last)
-	if err == nil {
-		return kn, nil
-	}
-	if last != nil {
-		again := *last
-		again.from = FromMemory
-		return &again, err
-	}
-	if k.confidential || k.builtin != "" {
-		return nil, err
-	}
-	kn, copyErr := l.copies.load(ctx, k, own)
-	if copyErr != nil {
-		if !errors.Is(copyErr, os.ErrNotExist) {
-			l.log.Warn("last good copy of a list refused", "list", k.String(), "error", copyErr)
-		}
-		return nil, err
-	}
-	return kn, err
-}
-
-// fromSource reads a list from where it comes from, unless what was read last is still the same.
-func (l *Loader) fromSource(ctx context.Context, k loadKey, own []blocklist.Name, last *known) (*known, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	switch {
-	case k.url != "":
-		return nil, errNotFetched
 	case k.builtin != "":
-		if last != nil && slices.Equal(last.own, own) {
-			return last, nil
-		}
-		list, err := blocklist.Builtin(k.builtin, own...)
-		if err != nil {
-			return nil, err
-		}
-		return &known{list: list, own: own, from: FromSource}, nil
+		return time.Time{}
+	case k.isFetched():
+		return l.state.get(k.source()).Checked
 	}
-	return l.fromFile(ctx, k, own, last)
+	return l.options.Now()
 }
 
-func (l *Loader) fromFile(ctx context.Context, k loadKey, own []blocklist.Name, last *known) (*known, error) {
-	f, info, err := openRegular(k.path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if last.isStill(info) && slices.Equal(last.own, own) {
-		again := *last
-		again.from = FromSource
-		return &again, nil
-	}
-	sum := newSum(info.ModTime())
-	list, err := k.parse(ctx, f, sum, own)
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", k.path, err)
-	}
-	kn := &known{list: list, modified: info.ModTime(), own: own, from: FromSource, info: info}
-	after, err := f.Stat()
-	kn.unsettled = err != nil || !after.ModTime().Equal(info.ModTime()) || after.Size() != info.Size() ||
-		time.Since(info.ModTime()) < settleTime
-	if last != nil {
-		warnOfShrinking(list, last.list)
-	}
-	if !k.confidential {
-		if err := l.copies.save(k, f, sum); err != nil {
-			l.log.Warn("no last good copy of a list", "list", k.path, "error", err)
+// limit leaves out the lists for which there is no room.
+func (r *loading) limit() {
+	room := blocklist.MaxNameBytes
+	for i, w := range r.lists {
+		if r.now[i] == nil {
+			continue
+		}
+		if room -= r.now[i].names; room < 0 {
+			r.now[i], r.errs[i] = nil, fmt.Errorf("list %s: all lists together hold more than %d MB of names", w.key, blocklist.MaxNameBytes>>20)
 		}
 	}
-	return kn, nil
 }
 
-// settleTime is longer than a file system's clock tick.
-const settleTime = 2 * time.Second
-
-// isStill reports whether a file is the one that was read, unchanged.
-func (kn *known) isStill(info os.FileInfo) bool {
-	return kn != nil && kn.info != nil && !kn.unsettled &&
-		os.SameFile(kn.info, info) && kn.info.ModTime().Equal(info.ModTime()) && kn.info.Size() == info.Size()
-}
-
-// warnOfShrinking warns where a list has lost more than a quarter of its entries: it may have been
-// read while it was being written, or its publisher may have failed. That is for people to judge.
-func warnOfShrinking(list, before *blocklist.List) {
-	was, is := before.Enforceable+before.Unenforceable, list.Enforceable+list.Unenforceable
-	if is < was-was/4 {
-		reason := fmt.Sprintf("has %d entries where it had %d before: cut off?", is, was)
-		list.Warnings = append([]blocklist.Problem{{Reason: reason}}, list.Warnings...)
+// result says what became of each Spec, and makes the set.
+func (r *loading) result() Result {
+	out := make([]Loaded, len(r.specs))
+	var sources []blocklist.Source
+	source := make([]int, len(r.specs))
+	for i, s := range r.specs {
+		w := r.lists[r.of[i]]
+		out[i] = Loaded{Spec: s, Err: r.errs[r.of[i]], Checked: r.checked(w.key)}
+		if c := r.now[r.of[i]]; c != nil {
+			out[i].List, out[i].Modified, out[i].From = c.list, c.modified, c.from
+		}
+		if old, ok := r.older[i]; ok {
+			out[i] = Loaded{Spec: s, Err: old.err, Checked: out[i].Checked}
+			if old.content != nil {
+				out[i].List, out[i].Modified, out[i].From = old.counts, old.content.modified, FromMemory
+			}
+		}
+		if out[i].List == nil {
+			continue
+		}
+		r.beginTrial(s)
+		out[i].OnTrial, out[i].TrialEnds = r.trial(s)
+		source[i] = len(sources)
+		sources = append(sources, blocklist.Source{ID: s.ID, Category: r.as[i], List: out[i].List})
 	}
+	placed := make([]blocklist.Placed, 0, len(r.order))
+	for _, g := range r.order {
+		p := blocklist.Placed{Part: r.groups[g].part}
+		for _, m := range r.groups[g].members {
+			p.Sources = append(p.Sources, source[m.spec])
+		}
+		placed = append(placed, p)
+	}
+	samePlaced := func(a, b blocklist.Placed) bool { return a.Part == b.Part && slices.Equal(a.Sources, b.Sources) }
+	l := r.Loader
+	if l.set == nil || !slices.Equal(sources, l.sources) || !slices.EqualFunc(placed, l.placed, samePlaced) {
+		l.sources, l.placed, l.set = sources, placed, blocklist.NewSet(sources, placed)
+	}
+	return Result{Lists: out, Set: l.set}
 }

@@ -45,6 +45,9 @@ type Spec struct {
 	// it counts under Category at once.
 	Trial         time.Duration
 	TrialCategory blocklist.Category
+	// TrialName tells the trials of one source apart from start to start: the category's name, as its
+	// number may be another then.
+	TrialName string
 
 	Line, Column int // where it stands in the configuration
 }
