@@ -229,6 +229,6 @@ func (c *checker) trials() {
 			})
 			shadow[s.Category] = of
 		}
-		s.TrialCategory = of
+		s.TrialCategory, s.TrialName = of, c.cfg.Policy.Categories[s.Category].Name
 	}
 }

@@ -45,13 +45,13 @@ func TestListsMeanThis(t *testing.T) {
 			Canaries: domainNames(t, "canary.example"),
 		},
 		{ID: "https://lists.example/iwf", Category: 1, URL: "https://lists.example/iwf", Required: true, Confidential: true, Locked: true, Refresh: d, MinShare: -1},
-		{ID: "own.txt", Category: 2, Path: "testdata/good/own.txt", Trial: h, TrialCategory: 5},
+		{ID: "own.txt", Category: 2, Path: "testdata/good/own.txt", Trial: h, TrialCategory: 5, TrialName: "gambling"},
 		{ID: "http://lists.example/plain.txt", Category: 2, URL: "http://lists.example/plain.txt", Refresh: d, MinShare: -1},
 		{ID: "http://lists.example/pinned.txt", Category: 2, URL: "http://lists.example/pinned.txt", SHA256: sum, Refresh: d, MinShare: -1},
 		{ID: "http://127.0.0.1:8080/here.txt", Category: 2, URL: "http://127.0.0.1:8080/here.txt", Refresh: time.Minute, MinShare: -1},
 		{
 			ID: "https://lists.example/all.tar.gz#all/gambling/domains", Category: 2, URL: "https://lists.example/all.tar.gz", Member: "all/gambling/domains",
-			Format: "domains", Refresh: d, MinShare: 50, Canaries: domainNames(t, "bet.example"), Trial: 7 * d, TrialCategory: 5,
+			Format: "domains", Refresh: d, MinShare: 50, Canaries: domainNames(t, "bet.example"), Trial: 7 * d, TrialCategory: 5, TrialName: "gambling",
 		},
 		{
 			ID: "https://lists.example/all.tar.gz#all/lottery/domains", Category: 2, URL: "https://lists.example/all.tar.gz", Member: "all/lottery/domains",
@@ -70,7 +70,7 @@ func TestListsMeanThis(t *testing.T) {
 			},
 		},
 		{
-			ID: "zone:other.example", Category: 4, Format: "rpz", Refresh: d, MinShare: -1, Trial: 7 * d, TrialCategory: 7,
+			ID: "zone:other.example", Category: 4, Format: "rpz", Refresh: d, MinShare: -1, Trial: 7 * d, TrialCategory: 7, TrialName: "high",
 			Zone: &feed.Zone{
 				Name:    domainNames(t, "other.example")[0],
 				Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")},
