@@ -103,7 +103,12 @@ func setupAlertRetry(*flag.FlagSet) action {
 }
 
 // retryStored makes an alert due in the record of a schoolgate that does not run.
-func retryStored(ctx context.Context, cfg *config.Config, id string) (err error) {
+func retryStored(ctx context.Context, cfg *config.Config, id string) error {
+	return withRecord(ctx, cfg, func(record *breach.Log) error { return record.Retry(ctx, id) })
+}
+
+// withRecord does something with the record of a schoolgate that does not run.
+func withRecord(ctx context.Context, cfg *config.Config, do func(*breach.Log) error) (err error) {
 	lock, err := daemon.Lock(cfg.DataDir)
 	if err != nil {
 		return err
@@ -122,5 +127,5 @@ func retryStored(ctx context.Context, cfg *config.Config, id string) (err error)
 			err = closeErr
 		}
 	}()
-	return record.Retry(ctx, id)
+	return do(record)
 }

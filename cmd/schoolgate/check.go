@@ -6,7 +6,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
+	"schoolgate/blocklist/feed"
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
 )
@@ -21,8 +27,11 @@ type checked struct {
 
 func setupCheck(fs *flag.FlagSet) action {
 	asJSON := jsonFlag(fs)
+	fetch := fs.Bool("fetch", false, "ask the servers of lists too, and judge what they send; it is not kept")
 	return func(ctx context.Context, inv *invocation) error {
-		result, err := check(ctx, inv)
+		result, err := metered(ctx, inv, func(ctx context.Context, progress func(feed.Progress)) (checked, error) {
+			return check(ctx, inv, *fetch, progress)
+		})
 		if err != nil {
 			return err
 		}
@@ -61,22 +70,38 @@ func (c *checked) take(err error, file string) error {
 	return nil
 }
 
-// check does all that a start does before it opens a socket or touches the data directory.
-func check(ctx context.Context, inv *invocation) (checked, error) {
+// check does all that a start does before it opens a socket or touches the data directory, and with
+// fetch asks for the lists of servers.
+func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.Progress)) (checked, error) {
 	result := checked{Problems: config.Errors{}, Warnings: config.Errors{}}
 	cfg, err := inv.load()
 	if err != nil {
 		return result, result.take(err, inv.path())
 	}
-	filter, err := assemble(ctx, cfg)
+	load := assemble
+	if fetch {
+		load = assembleFetched
+	}
+	filter, err := load(ctx, cfg, progress)
 	if err != nil {
 		return result, result.take(err, inv.path())
 	}
-	if missing, _ := filter.ListProblems(); missing != nil {
-		result.Problems = missing
+	missing, failing := filter.ListProblems()
+	result.Problems = append(result.Problems, missing...)
+	for _, f := range failing {
+		asked := func(l feed.Loaded) bool {
+			return (l.URL != "" || l.Zone != nil) && l.Line == f.Line && l.Column == f.Column
+		}
+		if fetch && slices.ContainsFunc(filter.Lists, asked) {
+			result.Problems = append(result.Problems, f)
+		}
 	}
 	result.OK = len(result.Problems) == 0
-	result.Warnings = append(result.Warnings, filter.Warnings()...)
+	for _, w := range filter.Warnings() {
+		if !slices.Contains(result.Problems, w) {
+			result.Warnings = append(result.Warnings, w)
+		}
+	}
 	for _, n := range filter.Notes() {
 		result.Warnings = append(result.Warnings, config.Error{File: cfg.File, Problem: n})
 	}
@@ -90,4 +115,54 @@ func check(ctx context.Context, inv *invocation) (checked, error) {
 	}
 	result.Summary = filter.Summary()
 	return result, nil
+}
+
+// assembleFetched is assemble with the lists of servers as they are now. What is fetched is compared with
+// the last good copies, as always, and goes where nothing else looks for it, and away again.
+func assembleFetched(ctx context.Context, cfg *config.Config, progress func(feed.Progress)) (f *daemon.Filter, err error) {
+	ctx, _, stop := signals(ctx) // what is interrupted leaves nothing behind
+	defer stop()
+	dir, err := os.MkdirTemp("", "schoolgate-check-") // mode 0700
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := borrowLists(daemon.ListDir(cfg), dir); err != nil {
+		return nil, err
+	}
+	options := daemon.LoaderOptions(cfg)
+	options.Dir, options.Progress = dir, progress
+	loader := feed.New(options)
+	loader.Update(ctx, cfg.Lists, daemon.OwnNames(cfg), false) // the outcome is in what Assemble loads
+	return daemon.Assemble(ctx, cfg, loader)
+}
+
+// borrowLists has what is kept of lists in another directory too. Who may not read it does without.
+func borrowLists(from, to string) error {
+	kept, _ := os.ReadDir(from)
+	for _, f := range kept {
+		source, target := filepath.Join(from, f.Name()), filepath.Join(to, f.Name())
+		// A temporary file is written again from its start, and a link to it with it; the others are replaced.
+		if !f.Type().IsRegular() || strings.HasSuffix(f.Name(), ".tmp") || os.Link(source, target) == nil {
+			continue
+		}
+		if err := copyFile(source, target); err != nil && !errors.Is(err, os.ErrPermission) && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }

@@ -100,7 +100,7 @@ func (inv *invocation) explain(ctx context.Context, client netip.Addr, name bloc
 		ex, err = running.Explain(ctx, name.String(), client.String(), at)
 	} else {
 		var filter *daemon.Filter
-		if filter, err = assemble(ctx, cfg); err == nil {
+		if filter, err = assemble(ctx, cfg, nil); err == nil {
 			ex.Explanation, ex.Waiting = filter.Policy.Explain(client, name, when.In(cfg.Timezone)), filter.Waiting()
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"schoolgate/blocklist"
@@ -44,7 +46,7 @@ func listStatus(ctx context.Context, inv *invocation) (lists []daemon.ListStatus
 	if running != nil {
 		return s.Lists, s.Notes, nil
 	}
-	filter, err := assemble(ctx, cfg)
+	filter, err := assemble(ctx, cfg, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,7 +55,7 @@ func listStatus(ctx context.Context, inv *invocation) (lists []daemon.ListStatus
 
 func printLists(inv *invocation, lists []daemon.ListStatus) error {
 	err := table(inv.stdout, func(line func(string, ...any)) {
-		line("CATEGORY\tLIST\tFORMAT\tENTRIES\tNOT ENFORCEABLE\tSKIPPED\tAGE\tSTATE")
+		line("CATEGORY\tLIST\tFORMAT\tENTRIES\tNOT ENFORCEABLE\tSKIPPED\tAGE\tCHECKED\tNEXT\tSTATE")
 		for _, l := range lists {
 			state := l.State
 			if l.Required {
@@ -62,15 +64,34 @@ func printLists(inv *invocation, lists []daemon.ListStatus) error {
 			if l.From == "copy" {
 				state += ", from the last good copy"
 			}
-			line("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s", l.Category, l.List, orDash(l.Format), l.Entries, l.NotEnforceable, l.Skipped, age(l), state)
+			if l.OnTrial {
+				day, _, _ := strings.Cut(l.TrialEnds, "T")
+				state += ", on trial until " + day
+			}
+			line("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s", l.Category, l.List, orDash(l.Format), l.Entries, l.NotEnforceable, l.Skipped,
+				age(l), minute(l.Checked), minute(l.Next), state)
 		}
 	})
+	printListProblems(inv.stdout, lists)
+	return err
+}
+
+// printListProblems says of each list that is not as its source has it, why.
+func printListProblems(w io.Writer, lists []daemon.ListStatus) {
 	for _, l := range lists {
 		if l.Problem != "" {
-			fmt.Fprintf(inv.stdout, "  ! %s: %s\n", l.List, l.Problem)
+			fmt.Fprintf(w, "  ! %s: %s\n", l.List, l.Problem)
 		}
 	}
-	return err
+}
+
+// minute is a time of a status, RFC 3339, as people read it.
+func minute(at string) string {
+	t, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		return "-"
+	}
+	return t.Format("01-02 15:04")
 }
 
 // age is that of a list's content, in the largest unit that says something.
@@ -111,7 +132,9 @@ func setupListsLint(fs *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		filter, err := assemble(ctx, cfg)
+		filter, err := metered(ctx, inv, func(ctx context.Context, progress func(feed.Progress)) (*daemon.Filter, error) {
+			return assemble(ctx, cfg, progress)
+		})
 		if err != nil {
 			return err
 		}

@@ -60,9 +60,12 @@ func (inv *invocation) inForce() (*config.Config, error) {
 }
 
 // assemble reads the lists of a configuration as the resolver would at a start, without a part of a
-// running one: nothing is written, and nothing but files is read.
-func assemble(ctx context.Context, cfg *config.Config) (*daemon.Filter, error) {
-	return daemon.Assemble(ctx, cfg, feed.New(feed.Options{Dir: daemon.ListDir(cfg), ReadOnly: true}))
+// running one: nothing is written, and nothing but files is read. progress is told how far it is; nil
+// for nobody.
+func assemble(ctx context.Context, cfg *config.Config, progress func(feed.Progress)) (*daemon.Filter, error) {
+	options := daemon.LoaderOptions(cfg)
+	options.ReadOnly, options.Progress = true, progress
+	return daemon.Assemble(ctx, cfg, feed.New(options))
 }
 
 // running finds the schoolgate that runs with this very configuration file, and says where the file

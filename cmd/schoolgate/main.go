@@ -51,6 +51,9 @@ type invocation struct {
 	args           []string // positional arguments
 }
 
+// manyArgs is more arguments than anybody writes.
+const manyArgs = 1000
+
 // commands is the table, in the order of `schoolgate help`.
 func commands() []command {
 	return []command{
@@ -60,6 +63,10 @@ func commands() []command {
 		{"check", "", 0, 0, "validate the configuration and its lists", setupCheck},
 		{"explain", "NAME [TYPE]", 1, 2, "show each step of the decision about a name", setupExplain},
 		{"lists status", "", 0, 0, "age, size and source of each list", setupListsStatus},
+		{"lists update", "[LIST...]", 0, manyArgs, "fetch lists now, all or those that are named", setupListsUpdate},
+		{"lists compile", "", 0, 0, "read the lists again from disk, without the configuration", setupListsCompile},
+		{"lists confirm", "LIST", 1, 1, "end the trial of a list: it blocks from now on", setupListsConfirm},
+		{"lists catalogue", "[TEXT]", 0, 1, "public lists that a configuration can name, all or those with a text", setupListsCatalogue},
 		{"lists lint", "", 0, 0, "find bad lines and over-broad entries in the lists", setupListsLint},
 		{"breaches list", "", 0, 0, "show the breach record", setupBreachesList},
 		{"breaches export", "", 0, 0, "print the breach record as JSON lines or CSV", setupBreachesExport},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -38,7 +39,9 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 //	dig DATADIR CLIENT NAME      ask it for an address, from a loopback address; prints what came back
 //	answers DATADIR NAME CODE    wait until it answers with that response code
 //
-// and the address of a receiver that takes alerts, in HOOK, with its secret in HOOKSECRET.
+// and the address of a receiver that takes alerts, in HOOK, with its secret in HOOKSECRET, and that of a
+// server for the files of the directory www, in LISTS. In a file of a script that is a configuration,
+// `expand FILE` has variables replaced.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -49,10 +52,14 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOOK", receiver.URL)
 			env.Setenv("HOOKSECRET", key)
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
+			lists := newListServer(filepath.Join(env.WorkDir, "www"))
+			env.Defer(lists.Close)
+			env.Setenv("LISTS", lists.URL)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": ready, "unhealthy": unhealthy, "signal": sendSignal, "dig": dig, "answers": answers,
+			"expand": expand,
 		},
 	})
 }
@@ -61,6 +68,27 @@ func TestScripts(t *testing.T) {
 func newReceiver() (server *httptest.Server, secret string) {
 	r := &demoReceiver{key: []byte(demoKey), taken: func(string, demoAlert) {}}
 	return httptest.NewServer(http.Handler(r)), demoSecret()
+}
+
+// newListServer serves the files of a directory, without a word on when they changed: within a second
+// that would be wrong.
+func newListServer(dir string) *httptest.Server {
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, err := os.ReadFile(filepath.Join(dir, filepath.Base(r.URL.Path)))
+		if err != nil {
+			http.Error(w, "no such list", http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write(text)
+	}))
+}
+
+// expand replaces the variables in a file by what they are in the environment.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expand FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

@@ -19,9 +19,13 @@ func setupServe(*flag.FlagSet) action {
 	return func(ctx context.Context, inv *invocation) error {
 		ctx, reload, stop := signals(ctx)
 		defer stop()
+		log := logger(inv)
+		daemon.LimitMemory(log)
+		progress := newMeter(inv, log)
 		d, err := daemon.New(ctx, daemon.Options{
-			Path: inv.path(), StateDir: inv.env("STATE_DIRECTORY"), Build: build(), Logger: logger(inv),
+			Path: inv.path(), StateDir: inv.env("STATE_DIRECTORY"), Build: build(), Logger: log, Progress: progress.report,
 		})
+		progress.end()
 		if err != nil {
 			return startError(inv.stderr, err)
 		}

@@ -15,10 +15,12 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// receiver takes alerts and keeps those that an independent verifier finds well signed.
+// receiver takes alerts and keeps those that an independent verifier finds well signed, each once: one
+// whose delivery a stop broke off comes again, with the same id.
 type receiver struct {
 	url  string
 	mu   sync.Mutex
+	ids  map[string]bool
 	took []string // type and body
 }
 
@@ -31,7 +33,7 @@ func (s *school) withReceiver(yaml string) (string, *receiver) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	r := new(receiver)
+	r := &receiver{ids: map[string]bool{}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err == nil {
@@ -48,7 +50,10 @@ func (s *school) withReceiver(yaml string) (string, *receiver) {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.took = append(r.took, message.Type+" "+string(body))
+		if id := req.Header.Get("webhook-id"); !r.ids[id] {
+			r.ids[id] = true
+			r.took = append(r.took, message.Type+" "+string(body))
+		}
 	}))
 	s.t.Cleanup(server.Close)
 	r.url = server.URL

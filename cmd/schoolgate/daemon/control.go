@@ -106,6 +106,9 @@ func (d *Daemon) controlHandler() http.Handler {
 		warnings, err := d.Reload(context.WithoutCancel(r.Context()), "control socket")
 		writeReload(w, warnings, err)
 	})
+	mux.HandleFunc("POST /lists/update", d.listsUpdateHandler)
+	mux.HandleFunc("POST /lists/compile", d.listsCompileHandler)
+	mux.HandleFunc("POST /lists/confirm", d.listsConfirmHandler)
 	mux.HandleFunc("POST /alert/test", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, d.alerts.Test(r.Context(), r.FormValue("receiver")))
 	})

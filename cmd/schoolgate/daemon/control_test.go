@@ -36,6 +36,10 @@ func TestTheControlSocketTellsWhatRuns(t *testing.T) {
 	for i := range got.Lists {
 		if got.Lists[i].AgeSeconds >= 3600 && got.Lists[i].AgeSeconds < 3700 {
 			got.Lists[i].AgeSeconds, got.Lists[i].Modified = 3600, "an hour ago"
+			if got.Lists[i].Checked == "" {
+				t.Errorf("%s was never read", got.Lists[i].List)
+			}
+			got.Lists[i].Checked = ""
 		}
 	}
 	builtin := func(category string) ListStatus {

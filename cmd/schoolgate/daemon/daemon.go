@@ -9,7 +9,8 @@
 // Stop: close the listeners, drain the queries, write down every breach, close the record.
 //
 // Everything that changes while it runs is one immutable snapshot behind an atomic pointer, and
-// one mutex admits one writer of it (reload.go).
+// one mutex admits one writer of it (reload.go). A reload replaces it, and so do lists that have
+// come in since: refresh.go asks for them when they are due, and lists.go puts them in force.
 package daemon
 
 import (
@@ -31,6 +32,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
+	"schoolgate/config"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
@@ -48,6 +50,8 @@ type Options struct {
 	Logger   *slog.Logger
 	// Now is the clock; time.Now where it is nil.
 	Now func() time.Time
+	// Progress is told how far New is with the lists, as feed.Options.Progress. nil: nobody is.
+	Progress func(feed.Progress)
 }
 
 // Build says which program this is.
@@ -65,8 +69,13 @@ type Daemon struct {
 	now     func() time.Time
 	started time.Time
 
-	lock      *os.File
-	loader    *feed.Loader
+	lock       *os.File
+	loader     *feed.Loader
+	updating   chan struct{} // has room for the one who asks for lists
+	refresh    *refresher
+	progress   progress
+	background background
+
 	record    *breach.Log
 	alerts    *alert.Dispatcher
 	resolver  *resolver.Resolver
@@ -91,6 +100,7 @@ type Daemon struct {
 // ErrUnreadable where the file cannot be read at all.
 func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	d = &Daemon{path: o.Path, build: o.Build, log: o.Logger, now: o.Now, systemd: notifier{o.Logger}, forIT: make(chan string, 16)}
+	d.updating, d.refresh = make(chan struct{}, 1), newRefresher()
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -140,7 +150,13 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 
-	d.loader = feed.New(feed.Options{Dir: ListDir(cfg), Log: d.log, Now: d.now})
+	loading := LoaderOptions(cfg)
+	loading.Log, loading.Now, loading.Progress, loading.Background = d.log, d.now, d.progress.report, d.background.run
+	loading.Resolver = lookups(func() *config.Config { return d.Filter().Config })
+	d.loader = feed.New(loading)
+	if o.Progress != nil {
+		defer d.progress.watch(o.Progress)()
+	}
 	if s.filter, err = Assemble(ctx, cfg, d.loader); err != nil {
 		return nil, err
 	}
@@ -158,7 +174,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	}
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
 		Listen: cfg.Listen, CacheEntries: cfg.CacheEntries, Recorder: d.record,
-		Registerer: d.telemetry.registry, Logger: d.log, Settings: settings(s.filter),
+		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w%s", err, portTaken(err, "listen.dns"))
@@ -235,6 +251,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	recordDone := make(chan error, 1)
 	go func() { recordDone <- d.record.Run(recordCtx) }()
 
+	d.background.isLow.Store(true)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.resolver.Run(ctx) })
 	g.Go(func() error { return d.alerts.Run(ctx) })
@@ -247,6 +264,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.awaitLists(ctx)
 		return nil
 	})
+	g.Go(func() error { d.refreshLists(ctx); return nil })
 	g.Go(func() error { d.watchFile(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
@@ -276,6 +294,7 @@ func (d *Daemon) begin(ctx context.Context) {
 	d.current.Store(&s)
 	d.log.Info("serving", "dns", d.Addrs().DNS, "metrics", d.Addrs().Metrics, "hash", s.filter.Config.Hash, "filter", s.filter.Summary())
 	d.systemd.ready(d.statusLine())
+	d.giveBack(nil, s.filter)
 }
 
 // compareLocked records and alerts what a start has taken away from the locked categories. A reload

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
@@ -20,17 +21,20 @@ type Filter struct {
 	Lists  []feed.Loaded
 	Policy *policy.Policy
 
-	set *blocklist.Set
+	set    *blocklist.Set
+	loader *feed.Loader
+	took   time.Duration // reading and compiling set
 }
 
 // Assemble reads the lists of a configuration and compiles the policy. Where a required list has
 // nothing to serve the policy is not ready: it answers what needs no list, and fails the rest.
 func Assemble(ctx context.Context, cfg *config.Config, loader *feed.Loader) (*Filter, error) {
-	lists := loader.Load(ctx, cfg.Lists, ownNames(cfg))
+	began := time.Now()
+	lists := loader.Load(ctx, cfg.Lists, OwnNames(cfg))
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f := &Filter{Config: cfg, Lists: lists.Lists, set: lists.Set}
+	f := &Filter{Config: cfg, Lists: lists.Lists, set: lists.Set, loader: loader, took: time.Since(began)}
 	var err error
 	f.Policy, err = policy.Compile(cfg.Policy, f.set, len(f.waiting()) == 0)
 	if err != nil {
@@ -39,8 +43,8 @@ func Assemble(ctx context.Context, cfg *config.Config, loader *feed.Loader) (*Fi
 	return f, nil
 }
 
-// ownNames are the school's own zones: no list may cover them.
-func ownNames(cfg *config.Config) []blocklist.Name {
+// OwnNames are the school's own zones: no list may cover them.
+func OwnNames(cfg *config.Config) []blocklist.Name {
 	var own []blocklist.Name
 	for _, z := range cfg.Policy.Zones {
 		own = append(own, z.Names...)
@@ -49,7 +53,8 @@ func ownNames(cfg *config.Config) []blocklist.Name {
 }
 
 // ListProblems returns a problem for each list whose source cannot be used now, with its place in
-// the configuration: in refused the required ones, in warned the others.
+// the configuration: in refused the required ones, in warned the others. A server that fails does not
+// refuse a list that it served before, nor one that has not been asked for yet.
 func (f *Filter) ListProblems() (refused, warned config.Errors) {
 	for _, l := range f.Lists {
 		p := config.Error{
@@ -69,6 +74,15 @@ func (f *Filter) ListProblems() (refused, warned config.Errors) {
 		}
 		p.Problem = l.Err.Error()
 		switch {
+		case isFetched(l.Spec) && l.List == nil && l.Checked.IsZero():
+			p.Hint = "it is fetched once schoolgate runs with it; schoolgate check --fetch tries it now"
+			warned = append(warned, p)
+		case isFetched(l.Spec) && l.List != nil:
+			p.Hint = "its content of " + l.Modified.Format("2006-01-02 15:04") + " stays in use"
+			warned = append(warned, p)
+		case isFetched(l.Spec) && l.Required:
+			p.Hint = "the list is required: see that it can be fetched"
+			refused = append(refused, p)
 		case l.Required && f.Config.Policy.Categories[l.Category].Locked:
 			p.Hint = "the list is required: put it there"
 			refused = append(refused, p)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"schoolgate/blocklist/feed"
 )
 
 // Problems returns a line for each thing that is wrong; none when all is well.
@@ -29,19 +31,12 @@ func (d *Daemon) ownProblems() []string {
 	if s.keepFailed != nil {
 		out = append(out, s.keepFailed.Error())
 	}
+	if s.listsRefused != nil {
+		out = append(out, "the lists on disk were refused; those before serve on: "+s.listsRefused.brief())
+	}
 	for _, l := range s.filter.Lists {
-		name := fmt.Sprintf("list %s of category %s", l.ID, s.filter.category(l))
-		switch {
-		case l.Err == nil:
-		case l.List == nil && l.Required && l.Confidential:
-			out = append(out, fmt.Sprintf("%s is required and cannot be read; lists of confidential categories keep no copy on disk, "+
-				"so questions are answered SERVFAIL until it is back: %v", name, l.Err))
-		case l.List == nil && l.Required:
-			out = append(out, fmt.Sprintf("%s is required and has never been there, so that queries fail: %v", name, l.Err))
-		case l.List == nil:
-			out = append(out, fmt.Sprintf("%s is missing: %v", name, l.Err))
-		default:
-			out = append(out, fmt.Sprintf("%s keeps its old content: %v", name, l.Err))
+		if l.Err != nil {
+			out = append(out, s.filter.listProblem(l))
 		}
 	}
 	for _, u := range d.resolver.Stats().Upstreams {
@@ -50,6 +45,23 @@ func (d *Daemon) ownProblems() []string {
 		}
 	}
 	return out
+}
+
+// listProblem says what is the matter with a list that has an Err.
+func (f *Filter) listProblem(l feed.Loaded) string {
+	name := fmt.Sprintf("list %s of category %s", l.ID, f.category(l))
+	switch {
+	case l.List != nil && l.Modified.IsZero():
+		return fmt.Sprintf("%s keeps its content: %v", name, l.Err)
+	case l.List != nil:
+		return fmt.Sprintf("%s keeps its content of %s: %v", name, l.Modified.In(f.Config.Timezone).Format(time.DateOnly), l.Err)
+	case l.Required && l.Confidential && f.Config.Identity == nil:
+		return fmt.Sprintf("%s is required and cannot be read; confidential lists are kept on disk only where there is a key to encrypt them with "+
+			"(confidential_key), so questions are answered SERVFAIL until it is back: %v", name, l.Err)
+	case l.Required:
+		return fmt.Sprintf("%s is required and has never been there, so that queries fail: %v", name, l.Err)
+	}
+	return fmt.Sprintf("%s is missing: %v", name, l.Err)
 }
 
 // brief is the first reason, and how many there are besides.
@@ -78,10 +90,19 @@ func (d *Daemon) watchHealth(ctx context.Context) {
 // healthInterval is how soon IT learns of a problem that no reload brought about.
 const healthInterval = 15 * time.Second
 
-// raise alerts IT to each problem; the dispatcher sends the same one once a day at most.
+// raise alerts IT to each problem; the dispatcher sends the same one once a day at most. That a list is
+// about to be fetched for the first time is none yet.
 func (d *Daemon) raise() {
+	f, ahead := d.Filter(), map[string]bool{}
+	for _, l := range f.Lists {
+		if l.Err != nil && l.List == nil && isFetched(l.Spec) && l.Checked.IsZero() {
+			ahead[f.listProblem(l)] = true
+		}
+	}
 	for _, p := range d.ownProblems() {
-		d.tellIT(p)
+		if !ahead[p] {
+			d.tellIT(p)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,8 @@ type snapshot struct {
 	accepted *accepted
 	// refused is why the last reload, or the file at start, was not taken; nil where it was.
 	refused *Refused
+	// listsRefused is why the lists as they are on disk are not those in force; nil where they are.
+	listsRefused *Refused
 	// fallback says that what is in force is the last accepted configuration, not the one of the
 	// file, which was refused at start.
 	fallback bool
@@ -100,12 +103,18 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 		return nil, nil, err
 	}
 	next, err := Assemble(ctx, cfg, d.loader)
+	if err == nil {
+		next, err = d.fetchMissing(ctx, next)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	d.telemetry.listsRead(next)
 	if missing, _ := next.ListProblems(); missing != nil {
 		return nil, nil, missing
+	}
+	if waiting := next.Waiting(); waiting != nil {
+		return nil, nil, &Refused{Reasons: waiting}
 	}
 	if now.accepted != nil {
 		if weaker := next.weakened(now.accepted.Locked); weaker != nil {
@@ -117,6 +126,9 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 	}
 	return next, yaml, nil
 }
+
+// store puts a snapshot in force that the caller goes on to change. Called with mu held.
+func (d *Daemon) store(s snapshot) { d.current.Store(&s) }
 
 // needsRestart names the changed fields that hold for the life of the process.
 func needsRestart(now, next *config.Config) error {
@@ -130,6 +142,8 @@ func needsRestart(now, next *config.Config) error {
 	differ("listen.metrics", now.Metrics == next.Metrics)
 	differ("data_dir", now.DataDir == next.DataDir)
 	differ("cache.entries", now.CacheEntries == next.CacheEntries)
+	differ("confidential_key", reflect.DeepEqual(now.Identity, next.Identity))
+	differ("guard.never", slices.Equal(now.Never, next.Never))
 	if r.Reasons != nil {
 		return r
 	}
@@ -144,8 +158,11 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []b
 	d.alerts.Apply(next.Config.Alerts)
 	d.record.Apply(next.Config.Site, next.Config.Quiet)
 	s := &snapshot{filter: next, yaml: yaml, since: d.now(), accepted: now.accepted}
+	d.store(*s) // whoever asks is told of what serves, whatever the record is busy with
 	d.accept(ctx, s, who, "config.reload")
 	d.current.Store(s)
+	d.giveBack(now.filter, next)
+	d.refresh.wake()
 	d.telemetry.reloaded(true, s.since)
 	d.log.Info("configuration in force", "by", who, "hash", next.Config.Hash, "filter", next.Summary())
 	return nil
@@ -169,6 +186,13 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 		detail = append(detail, "a required list is not there yet")
 	}
 	d.audit(ctx, breach.Act{Who: who, What: what, Detail: strings.Join(detail, "; ")})
+	d.keep(s)
+}
+
+// keep writes down the configuration of s, with what its locked categories hold, unless it is not one to
+// fall back on.
+func (d *Daemon) keep(s *snapshot) {
+	f := s.filter
 	if !f.Policy.Ready() || s.fallback {
 		return
 	}
@@ -190,7 +214,8 @@ func (d *Daemon) audit(ctx context.Context, act breach.Act) {
 // auditTimeout bounds the wait for the record's writer, which a full disk may keep busy.
 const auditTimeout = 5 * time.Second
 
-// awaitLists reads the lists again, every few seconds, until every required one is there.
+// awaitLists reads the lists again from disk, every few seconds, until every required one is there. It
+// asks no server: that is for refreshLists.
 func (d *Daemon) awaitLists(ctx context.Context) {
 	tick := time.NewTicker(listRetry)
 	defer tick.Stop()
@@ -199,37 +224,15 @@ func (d *Daemon) awaitLists(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			d.tryLists(ctx)
+			if err := d.takeUp(ctx, "schoolgate"); err != nil && ctx.Err() == nil {
+				d.log.Error("take up the lists", "error", err)
+			}
 		}
 	}
 }
 
 // listRetry is how often a required list that has never been there is looked for.
 const listRetry = 3 * time.Second
-
-// tryLists puts the running configuration in force once its required lists are there. The file is
-// not read again: a change in it waits for a reload.
-func (d *Daemon) tryLists(ctx context.Context) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.current.Load()
-	next, err := Assemble(ctx, now.filter.Config, d.loader)
-	if err != nil || !next.Policy.Ready() {
-		return
-	}
-	if err := d.resolver.Apply(settings(next)); err != nil {
-		d.log.Error("apply the lists", "error", err)
-		return
-	}
-	s := *now
-	s.filter, s.since = next, d.now()
-	d.compareLocked(ctx, &s)
-	d.accept(ctx, &s, "schoolgate", "lists.complete")
-	d.current.Store(&s)
-	d.log.Info("ready: every required list is there", "filter", next.Summary())
-	d.systemd.ready(d.statusLine())
-	d.raise()
-}
 
 // ErrUnreadable says that there is no configuration file, or that it cannot be read.
 var ErrUnreadable = errors.New("the configuration cannot be read")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"filippo.io/age"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -112,15 +113,41 @@ func TestWhatNeedsARestartIsNamed(t *testing.T) {
 	s := newSchool(t)
 	s.start()
 	s.configure(edit(`dns: ["127.0.0.1:0"], metrics: "127.0.0.1:0"`, `dns: ["127.0.0.2:0"], metrics: ""`, "data_dir: data", "data_dir: other") +
-		"cache: {entries: 7}\n")
+		"cache: {entries: 7}\nguard: {never: [school.example]}\n")
 	want := []string{
 		"listen.dns has changed: restart schoolgate for that",
 		"listen.metrics has changed: restart schoolgate for that",
 		"data_dir has changed: restart schoolgate for that",
 		"cache.entries has changed: restart schoolgate for that",
+		"guard.never has changed: restart schoolgate for that",
 	}
 	if diff := cmp.Diff(want, s.refusal()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheKeyOfConfidentialListsChangesWithARestart(t *testing.T) {
+	t.Parallel()
+	classic, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hybrid, err := age.GenerateHybridIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{classic.String(), hybrid.String()} {
+		s := newSchool(t)
+		s.write("lists.key", key+"\n")
+		s.configure(baseYAML + "confidential_key: {secret_file: lists.key}\n")
+		s.start()
+		if _, err := s.Reload(t.Context(), "test"); err != nil {
+			t.Errorf("the same key: %v", err)
+		}
+		s.write("lists.key", classic.String()+"\n"+hybrid.String()+"\n")
+		if diff := cmp.Diff([]string{"confidential_key has changed: restart schoolgate for that"}, s.refusal()); diff != "" {
+			t.Errorf("another key (-want +got):\n%s", diff)
+		}
 	}
 }
 
@@ -168,7 +195,7 @@ func TestAListThatIsNotRequiredKeepsItsContent(t *testing.T) {
 		t.Errorf("the content before: %s", got)
 	}
 	code, body := s.get("/healthz")
-	if code != 503 || !strings.HasPrefix(body, "list gaming.txt of category gaming keeps its old content: ") {
+	if code != 503 || !strings.HasPrefix(body, "list gaming.txt of category gaming keeps its content of ") {
 		t.Errorf("/healthz: %d %q", code, body)
 	}
 	if got := s.metric(`schoolgate_list_update_failures_total{category="gaming",list="gaming.txt"}`); got != "1" {

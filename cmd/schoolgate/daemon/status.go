@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/blocklist/feed"
 	"schoolgate/config"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
@@ -71,6 +72,14 @@ type ListStatus struct {
 	From string `json:"from"`
 	// SelfTest says that it holds only a name with which schools test their filter.
 	SelfTest bool `json:"self_test"`
+	// Fetched says that it comes from a server. Checked is when its source was last asked, and Next when
+	// the server will be, RFC 3339; "" where that is not known.
+	Fetched bool   `json:"fetched"`
+	Checked string `json:"checked"`
+	Next    string `json:"next"`
+	// OnTrial says that it blocks nothing yet, until TrialEnds, RFC 3339.
+	OnTrial   bool   `json:"on_trial"`
+	TrialEnds string `json:"trial_ends"`
 }
 
 // UpstreamStatus is one server that questions are forwarded to.
@@ -96,6 +105,15 @@ func (f *Filter) ListStatus(now time.Time) []ListStatus {
 		s := ListStatus{
 			Category: f.category(l), List: l.ID, Required: l.Required, From: l.From, Modified: f.timestamp(l.Modified),
 			State: "loaded", Format: string(l.Format), SelfTest: selfTest(l.Spec),
+			Fetched: isFetched(l.Spec), Checked: f.timestamp(l.Checked), OnTrial: l.OnTrial,
+		}
+		if l.OnTrial {
+			s.TrialEnds = f.timestamp(l.TrialEnds)
+		}
+		if s.Fetched {
+			source := l.Spec
+			source.Trial = 0 // whose end is no fetch
+			s.Next = f.timestamp(f.loader.Next([]feed.Spec{source}))
 		}
 		switch {
 		case l.List == nil:

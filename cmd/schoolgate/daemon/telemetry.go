@@ -64,12 +64,21 @@ func (t *telemetry) reloaded(taken bool, at time.Time) {
 }
 
 // listsRead counts the lists that could not be read from their source, and has a series for each of
-// the others.
+// the others. Those of servers are counted when they are asked for.
 func (t *telemetry) listsRead(f *Filter) {
 	for _, l := range f.Lists {
 		c := t.listFailures.WithLabelValues(f.category(l), l.ID)
-		if l.Err != nil {
+		if l.Err != nil && !isFetched(l.Spec) {
 			c.Inc()
+		}
+	}
+}
+
+// listsReadAgain counts the lists whose source can no longer be used, and could in before.
+func (t *telemetry) listsReadAgain(before, now *Filter) {
+	for i, l := range now.Lists {
+		if l.Err != nil && before.Lists[i].Err == nil && !isFetched(l.Spec) {
+			t.listFailures.WithLabelValues(now.category(l), l.ID).Inc()
 		}
 	}
 }
@@ -79,6 +88,7 @@ func (t *telemetry) listsRead(f *Filter) {
 type inForce struct {
 	d                                *Daemon
 	listEntries, listAge, configInfo *prometheus.Desc
+	listCheck, listTrial, compile    *prometheus.Desc
 	ready, problems                  *prometheus.Desc
 }
 
@@ -89,6 +99,12 @@ func newInForce(d *Daemon) inForce {
 			"Entries of a list, by whether DNS can enforce them.", []string{"category", "list", "enforceable"}, nil),
 		listAge: prometheus.NewDesc("schoolgate_list_age_seconds",
 			"Age of a list's content; 0 where there is none.", []string{"category", "list"}, nil),
+		listCheck: prometheus.NewDesc("schoolgate_list_last_check_timestamp_seconds",
+			"When a list's source was last asked, whatever came of it; 0 for never.", []string{"category", "list"}, nil),
+		listTrial: prometheus.NewDesc("schoolgate_list_on_trial",
+			"1 for a list that is recorded as monitored and blocks nothing yet, else 0.", []string{"category", "list"}, nil),
+		compile: prometheus.NewDesc("schoolgate_lists_compile_duration_seconds",
+			"How long it took to read and compile the lists in force.", nil, nil),
 		configInfo: prometheus.NewDesc("schoolgate_config_info",
 			"The configuration in force; always 1.", []string{"hash", "site"}, nil),
 		ready: prometheus.NewDesc("schoolgate_ready",
@@ -102,6 +118,9 @@ func newInForce(d *Daemon) inForce {
 func (c inForce) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.listEntries
 	ch <- c.listAge
+	ch <- c.listCheck
+	ch <- c.listTrial
+	ch <- c.compile
 	ch <- c.configInfo
 	ch <- c.ready
 	ch <- c.problems
@@ -121,8 +140,20 @@ func (c inForce) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, ready)
 	ch <- prometheus.MustNewConstMetric(c.problems, prometheus.GaugeValue, float64(len(c.d.Problems())))
+	ch <- prometheus.MustNewConstMetric(c.compile, prometheus.GaugeValue, s.filter.took.Seconds())
 	for _, l := range s.filter.Lists {
 		category := s.filter.category(l)
+		checked, onTrial := 0.0, 0.0
+		if !l.Checked.IsZero() {
+			checked = float64(l.Checked.UnixNano()) / 1e9
+		}
+		if l.OnTrial {
+			onTrial = 1
+		}
+		ch <- prometheus.MustNewConstMetric(c.listTrial, prometheus.GaugeValue, onTrial, category, l.ID)
+		if l.Builtin == "" {
+			ch <- prometheus.MustNewConstMetric(c.listCheck, prometheus.GaugeValue, checked, category, l.ID)
+		}
 		enforceable, unenforceable, age := 0, 0, 0.0
 		if l.List != nil {
 			enforceable, unenforceable = l.List.Enforceable, l.List.Unenforceable
