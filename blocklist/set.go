@@ -126,8 +126,21 @@ func (s *Set) MatchAddr(a netip.Addr) Categories { return s.addresses.match(a) }
 // at for them.
 func (s *Set) HasAddresses() bool { return s.addresses.table.Size() > 0 }
 
-// Parts is how many parts a look-up asks.
-func (s *Set) Parts() int { return len(s.parts) }
+// Names is how many names the set keeps: those that no other of the same category covers.
+func (s *Set) Names() (n int) {
+	for _, p := range s.parts {
+		n += p.Names()
+	}
+	return n
+}
+
+// Bytes is how much memory the names of the set take.
+func (s *Set) Bytes() (n int) {
+	for _, p := range s.parts {
+		n += p.Bytes()
+	}
+	return n
+}
 
 // Attribute says which list put a name into category c, and with which entry: the one with the
 // fewest labels, and of equal ones that of the first list. ok is exactly Match's answer for c. An

@@ -22,6 +22,7 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 tools=(
   dig:bind9-dnsutils              # the client of the end-to-end tests
   unbound:unbound                 # their upstream
+  dnsperf:dnsperf                 # questions while lists are compiled
   sqlite3:sqlite3                 # the backup of docs/install.md
   promtool:prometheus             # alert rules and dashboard queries
   systemd-analyze:systemd         # the service unit

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -31,7 +32,8 @@ type Loader struct {
 	reporter reporter
 	fetcher  *fetcher
 
-	updating sync.Mutex // held by an Update
+	updating   sync.Mutex                   // held by an Update
+	background atomic.Pointer[func(func())] // nil: work is done as it comes
 
 	mu    sync.Mutex // held by a Load, and by an Update while it replaces a copy
 	known map[loadKey]*content
@@ -195,12 +197,17 @@ func (l *Loader) Load(ctx context.Context, specs []Spec, own []blocklist.Name) (
 	return result
 }
 
+// SetBackground has run do the work of each Load and Update from now on, one thing after the other, as at
+// low priority: it calls its argument and returns when that has. Before, a Load reads lists in parallel,
+// as is right while nothing serves yet.
+func (l *Loader) SetBackground(run func(work func())) { l.background.Store(&run) }
+
 func (l *Loader) inBackground(work func()) {
-	if l.options.Background == nil {
-		work()
+	if run := l.background.Load(); run != nil {
+		(*run)(work)
 		return
 	}
-	l.options.Background(work)
+	work()
 }
 
 // loading is one Load.
@@ -278,7 +285,7 @@ func (r *loading) find() {
 // each does something for each of some numbers: at once on all processors, but in the background, where
 // who set the priority of this thread knows nothing of others.
 func (l *Loader) each(of []int, do func(int)) {
-	if l.options.Background != nil {
+	if l.background.Load() != nil {
 		for _, i := range of {
 			do(i)
 		}

@@ -216,8 +216,8 @@ func TestAListInTwoCategoriesIsCompiledOnce(t *testing.T) {
 		specs := s.lists(good)
 		specs = append(specs, Spec{ID: "again", Category: 9, Path: specs[0].Path})
 		s.wantAll("", specs, "source abcd", "source abcd")
-		if s.set.Parts() != 1 {
-			t.Errorf("%d parts", s.set.Parts())
+		if s.set.Names() != 4 {
+			t.Errorf("%d names", s.set.Names())
 		}
 	}
 }
@@ -398,8 +398,8 @@ func TestProgressIsReported(t *testing.T) {
 func TestInTheBackgroundNothingRunsBeside(t *testing.T) {
 	s := newSite(t)
 	runs := 0
-	s.options.Background = func(work func()) { runs++; work() }
 	s.restart()
+	s.loader.SetBackground(func(work func()) { runs++; work() })
 	specs := s.lists(good, "e.example.org\n", "f.example.org\n")
 	s.wantAll("", specs, "source abcd", "source e", "source f")
 	if runs != 1 {

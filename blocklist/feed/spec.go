@@ -72,9 +72,6 @@ type Options struct {
 	// Progress is told how far a Load or an Update is, at most some ten times a second, one call at a
 	// time. nil: nobody.
 	Progress func(Progress)
-	// Background runs the work of a Load or an Update, one thing after the other, as at low priority:
-	// it calls its argument and returns when that has. nil: it runs as it is, lists in parallel.
-	Background func(func())
 }
 
 // Progress is how far a Load or an Update is.

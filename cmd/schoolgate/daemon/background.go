@@ -4,27 +4,18 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
 )
 
 // background runs what may take its time: reading and compiling millions of names while questions are
-// answered. The zero value runs it like anything else, as at a start, when nothing waits for an answer
-// yet.
+// answered. The zero value is ready.
 type background struct {
-	isLow atomic.Bool
-
 	mu      sync.Mutex
 	running int
 	procs   int // GOMAXPROCS before
 }
 
-// run calls work, on a thread of its own and of the lowest priority once isLow is set, and returns when
-// work has.
+// run calls work, on a thread of its own and of the lowest priority, and returns when work has.
 func (b *background) run(work func()) {
-	if !b.isLow.Load() {
-		work()
-		return
-	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -22,12 +22,6 @@ func TestWorkInTheBackgroundHasAThreadOfTheLowestPriority(t *testing.T) {
 	// Not parallel: it looks at the number of processors, which is the process's.
 	before := runtime.GOMAXPROCS(0)
 	var b background
-	b.run(func() {
-		if got := policyOf(t); got != unix.SCHED_NORMAL {
-			t.Errorf("before anything is served: policy %d", got)
-		}
-	})
-	b.isLow.Store(true)
 	thread := 0
 	b.run(func() {
 		thread = unix.Gettid()
@@ -60,7 +54,6 @@ func TestTheNumberOfProcessorsOfTheEnvironmentStays(t *testing.T) {
 	runtime.GOMAXPROCS(1)
 	defer runtime.GOMAXPROCS(before)
 	var b background
-	b.isLow.Store(true)
 	b.run(func() {})
 	if got := runtime.GOMAXPROCS(0); got != 1 {
 		t.Errorf("%d processors, want 1", got)

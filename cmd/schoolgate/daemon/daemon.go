@@ -151,7 +151,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	}
 
 	loading := LoaderOptions(cfg)
-	loading.Log, loading.Now, loading.Progress, loading.Background = d.log, d.now, d.progress.report, d.background.run
+	loading.Log, loading.Now, loading.Progress = d.log, d.now, d.progress.report
 	loading.Resolver = lookups(func() *config.Config { return d.Filter().Config })
 	d.loader = feed.New(loading)
 	if o.Progress != nil {
@@ -251,7 +251,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	recordDone := make(chan error, 1)
 	go func() { recordDone <- d.record.Run(recordCtx) }()
 
-	d.background.isLow.Store(true)
+	d.loader.SetBackground(d.background.run)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.resolver.Run(ctx) })
 	g.Go(func() error { return d.alerts.Run(ctx) })

@@ -179,7 +179,12 @@ func ConfirmAct(cfg *config.Config, spec feed.Spec, who string) breach.Act {
 // takeUp reads the lists again as they are on disk, and puts them in force under the configuration that
 // is. What would empty a locked category is refused, and alerted. The configuration file is not read: a
 // change in it waits for a reload.
-func (d *Daemon) takeUp(ctx context.Context, who string) error {
+func (d *Daemon) takeUp(ctx context.Context, who string) (err error) {
+	d.background.run(func() { err = d.takeUpNow(ctx, who) })
+	return err
+}
+
+func (d *Daemon) takeUpNow(ctx context.Context, who string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.current.Load()

@@ -60,6 +60,11 @@ type snapshot struct {
 // nothing. who is for the audit. The warnings are of a configuration that was taken; the error is a
 // *Refused, and then nothing has changed. Safe for concurrent use.
 func (d *Daemon) Reload(ctx context.Context, who string) (warnings []string, err error) {
+	d.background.run(func() { warnings, err = d.reload(ctx, who) })
+	return warnings, err
+}
+
+func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.systemd.reloading()

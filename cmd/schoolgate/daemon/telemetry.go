@@ -89,6 +89,7 @@ type inForce struct {
 	d                                *Daemon
 	listEntries, listAge, configInfo *prometheus.Desc
 	listCheck, listTrial, compile    *prometheus.Desc
+	compiledNames, compiledBytes     *prometheus.Desc
 	ready, problems                  *prometheus.Desc
 }
 
@@ -103,6 +104,10 @@ func newInForce(d *Daemon) inForce {
 			"When a list's source was last asked, whatever came of it; 0 for never.", []string{"category", "list"}, nil),
 		listTrial: prometheus.NewDesc("schoolgate_list_on_trial",
 			"1 for a list that is recorded as monitored and blocks nothing yet, else 0.", []string{"category", "list"}, nil),
+		compiledNames: prometheus.NewDesc("schoolgate_lists_compiled_names",
+			"Names that are kept of all lists: those that no other of the same category covers.", nil, nil),
+		compiledBytes: prometheus.NewDesc("schoolgate_lists_compiled_bytes",
+			"Memory that they take.", nil, nil),
 		compile: prometheus.NewDesc("schoolgate_lists_compile_duration_seconds",
 			"How long it took to read and compile the lists in force.", nil, nil),
 		configInfo: prometheus.NewDesc("schoolgate_config_info",
@@ -121,6 +126,8 @@ func (c inForce) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.listCheck
 	ch <- c.listTrial
 	ch <- c.compile
+	ch <- c.compiledNames
+	ch <- c.compiledBytes
 	ch <- c.configInfo
 	ch <- c.ready
 	ch <- c.problems
@@ -141,6 +148,8 @@ func (c inForce) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, ready)
 	ch <- prometheus.MustNewConstMetric(c.problems, prometheus.GaugeValue, float64(len(c.d.Problems())))
 	ch <- prometheus.MustNewConstMetric(c.compile, prometheus.GaugeValue, s.filter.took.Seconds())
+	ch <- prometheus.MustNewConstMetric(c.compiledNames, prometheus.GaugeValue, float64(s.filter.set.Names()))
+	ch <- prometheus.MustNewConstMetric(c.compiledBytes, prometheus.GaugeValue, float64(s.filter.set.Bytes()))
 	for _, l := range s.filter.Lists {
 		category := s.filter.category(l)
 		checked, onTrial := 0.0, 0.0

@@ -1,4 +1,4 @@
-// Package e2e tests the real program between a real client (dig), a real upstream (Unbound) and a
-// receiver of webhooks, on loopback, with the build tag e2e. Clients of different groups are different
-// addresses of 127.0.0.0/8.
+// Package e2e tests the real program between a real client (dig, and dnsperf for load), a real upstream
+// (Unbound), web servers that publish lists and receivers of webhooks, on loopback, with the build tag e2e.
+// Clients of different groups are different addresses of 127.0.0.0/8.
 package e2e

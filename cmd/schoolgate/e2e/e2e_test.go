@@ -33,8 +33,8 @@ const (
 	unknown = "127.0.0.1"
 )
 
-// binary is the program, built once.
-var binary string
+// program is what is tested, built once.
+var program string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -51,8 +51,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "schoolgate")
-	if out, err := exec.Command("go", "build", "-o", binary, "..").CombinedOutput(); err != nil {
+	program = filepath.Join(dir, "schoolgate")
+	if out, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
 	}
@@ -132,6 +132,7 @@ type school struct {
 	dir, config  string
 	dns, metrics int
 	cmd          *exec.Cmd
+	env          []string // beside the test's own
 	said         *syncBuffer
 	receiver     *receiver
 }
@@ -190,23 +191,59 @@ func realLists(t *testing.T) string {
 
 func (s *school) start(t *testing.T) {
 	t.Helper()
+	s.launch(t)
+	s.untilReady(t)
+}
+
+// launch starts the program and does not wait for it.
+func (s *school) launch(t *testing.T) {
+	t.Helper()
 	s.said = new(syncBuffer)
-	s.cmd = exec.Command(binary, "serve", "--config", s.config)
-	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
+	s.cmd = exec.Command(program, "serve", "--config", s.config)
+	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Env = s.said, s.said, append(os.Environ(), s.env...)
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	cmd := s.cmd
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
+
+func (s *school) untilReady(t *testing.T) {
+	t.Helper()
 	waitFor(t, "schoolgate to be ready", func() bool {
-		if status, _ := s.get("/readyz"); status == http.StatusOK {
-			return true
-		}
-		if cmd.ProcessState != nil {
+		status, _ := s.get("/readyz")
+		if status != http.StatusOK && s.ended() {
 			t.Fatalf("schoolgate ended: %s", s.said)
 		}
-		return false
+		return status == http.StatusOK
 	})
+}
+
+// ended reports whether the program has ended by itself.
+func (s *school) ended() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err != nil || strings.HasPrefix(state, "Z")
+}
+
+// kill ends the program as a power cut does.
+func (s *school) kill(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.cmd.Wait()
+}
+
+// stop ends the program as an administrator does.
+func (s *school) stop(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Fatalf("schoolgate did not end well: %v\n%s", err, s.said)
+	}
 }
 
 func (s *school) get(path string) (status int, body string) {
@@ -221,7 +258,7 @@ func (s *school) get(path string) (status int, body string) {
 
 func (s *school) command(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(binary, append(args, "--config", s.config)...)
+	cmd := exec.Command(program, append(args, "--config", s.config)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -385,10 +422,7 @@ func TestAnAlertSurvivesAKillAndADeadReceiver(t *testing.T) {
 	s.receiver.refuse(true)
 	s.dig(t, pupil, "www.xhamster.com", "A")
 	refused := s.receiver.refusedID(t)
-	if err := s.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.cmd.Wait()
+	s.kill(t)
 	s.receiver.refuse(false)
 	s.start(t)
 	a := s.receiver.next(t, 60*time.Second)
@@ -405,10 +439,7 @@ func TestABreachIsOnDiskATenthOfASecondAfterItWasSeen(t *testing.T) {
 	for i := range 5 {
 		s.send(t, pupil, fmt.Sprintf("kill%d.xhamster.com", i))
 		time.Sleep(100 * time.Millisecond) // the promise itself
-		if err := s.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = s.cmd.Wait()
+		s.kill(t)
 		if n := len(s.breaches(t)); n != i+1 {
 			t.Fatalf("%d breaches after %d kills", n, i+1)
 		}
@@ -489,6 +520,7 @@ type receiver struct {
 type delivered struct {
 	id, typ string
 	data    map[string]any
+	body    []byte
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -533,7 +565,7 @@ func (r *receiver) take(t *testing.T, w http.ResponseWriter, req *http.Request) 
 	if err := json.Unmarshal(body, &alert); err != nil {
 		t.Error(err)
 	}
-	r.alerts <- delivered{req.Header.Get("webhook-id"), alert.Type, alert.Data}
+	r.alerts <- delivered{req.Header.Get("webhook-id"), alert.Type, alert.Data, body}
 }
 
 func (r *receiver) refuse(yes bool) {
