@@ -179,21 +179,25 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // other than letters, digits, '-' and '_' are written as \DDD, a dot inside a label too, so that
 // ParseName reads the same name again.
 func (n Name) String() string {
-	if n == root {
-		return "."
+	return string(appendText(make([]byte, 0, len(n)+2), []byte(n)))
+}
+
+// appendText appends a key as Name.String gives it.
+func appendText(dst, key []byte) []byte {
+	if string(key) == root {
+		return append(dst, '.')
 	}
-	text := make([]byte, 0, len(n)+2)
-	for rest := n; len(rest) > 1; {
-		label, parent := rest.split()
-		if len(text) > 0 {
-			text = append(text, '.')
+	for i := 0; i < len(key) && key[i] != 0; {
+		label := key[i+1 : min(i+1+int(key[i]), len(key))]
+		if i > 0 {
+			dst = append(dst, '.')
 		}
-		for i := range len(label) {
-			text = appendPlain(text, label[i])
+		for _, c := range label {
+			dst = appendPlain(dst, c)
 		}
-		rest = parent
+		i += len(label) + 1
 	}
-	return string(text)
+	return dst
 }
 
 // appendPlain appends a byte of a label, as \DDD where it is not a plain one.

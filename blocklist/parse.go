@@ -85,6 +85,7 @@ type parser struct {
 	declared   Problem // the comment in which the list says how many entries it has
 	entries    int     // what that comment says
 	zone       zone    // RPZ only
+	below      []byte  // room for publicSuffix
 }
 
 func newParser(format Format, o Options) *parser {

@@ -3,6 +3,7 @@ package blocklist
 import (
 	"net/netip"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/net/publicsuffix"
 )
@@ -70,7 +71,7 @@ func (p *parser) accept(k kind, key []byte) {
 		p.problem(reasonNumber)
 		return
 	}
-	suffix, icann := publicSuffix(key)
+	suffix, icann := p.publicSuffix(key)
 	switch {
 	case suffix && icann:
 		p.recognised++
@@ -102,20 +103,21 @@ func (p *parser) tooBroad(reason string) {
 
 // publicSuffix reports whether the key's name is itself a suffix of the public suffix list, and of
 // which part of it. The list's prevailing rule for unknown top-level domains does not count.
-func publicSuffix(key []byte) (suffix, icann bool) {
-	text := Name(key).String()
-	s, icann := publicsuffix.PublicSuffix(text)
-	if s == text && strings.IndexByte(s, '.') >= 0 {
-		return true, icann
+func (p *parser) publicSuffix(key []byte) (suffix, icann bool) {
+	// Asked of a name just below, one that no rule spells out, the list says at once whether the name is a
+	// suffix, and whether all that is just below it is: a rule *.sch.uk makes suffixes of that, and of
+	// sch.uk itself none. In the ICANN part such rules stand below one label or two.
+	p.below = appendText(append(p.below[:0], "*."...), key)
+	below := unsafe.String(unsafe.SliceData(p.below), len(p.below)) //nolint:gosec // the list keeps nothing of it
+	text := below[len("*."):]
+	s, icann := publicsuffix.PublicSuffix(below)
+	if len(s) == len(below) {
+		if icann && strings.Count(text, ".") <= 1 {
+			return true, true
+		}
+		s, icann = publicsuffix.PublicSuffix(text)
 	}
-	// A rule *.sch.uk makes suffixes of all that is just below sch.uk, and sch.uk itself of none. In the
-	// ICANN part such rules stand below one label or two.
-	if strings.Count(text, ".") > 1 {
-		return false, false
-	}
-	below := "x." + text
-	s, icann = publicsuffix.PublicSuffix(below)
-	return icann && s == below, true
+	return len(s) == len(text) && strings.IndexByte(text, '.') >= 0, icann
 }
 
 func isNumber(label []byte) bool {

@@ -40,6 +40,10 @@ const (
 	maxBlock       = 4 << 30
 )
 
+// hashStep is how much is hashed at a time: while a hash works the scheduler cannot stop its thread, nor
+// begin a collection for all the others.
+const hashStep = 32 << 10
+
 // partDescription is all of a part but its block.
 type partDescription struct {
 	Lists    []listDescription   `json:"lists"`
@@ -91,7 +95,9 @@ func (p *Part) WriteTo(w io.Writer) (int64, error) {
 	defer runtime.KeepAlive(p) // and with it its block
 	sum := sha256.New()
 	_, _ = sum.Write(description) // a hash takes everything
-	_, _ = sum.Write(p.block)
+	for b := range slices.Chunk(p.block, hashStep) {
+		_, _ = sum.Write(b)
+	}
 	line := partLine(len(description), len(p.block), sum)
 	written := int64(0)
 	for _, b := range [][]byte{[]byte(line), description, p.block} {
@@ -186,7 +192,7 @@ func ReadPart(r io.Reader) (*Part, error) {
 // readHashed fills b, and hashes what it reads while it is at hand.
 func readHashed(r io.Reader, b []byte, h hash.Hash) error {
 	for len(b) > 0 {
-		n, err := io.ReadFull(r, b[:min(len(b), 1<<20)])
+		n, err := io.ReadFull(r, b[:min(len(b), hashStep)])
 		if err != nil {
 			return readError(err)
 		}
