@@ -111,12 +111,8 @@ func (c *compiler) gather(members []Member) {
 		passes = append(passes, m.List.passes)
 		c.passing = c.passing || m.List.passes
 		count += m.List.names.count
-		if m.List.passes {
-			for k, path := range m.List.names.all() {
-				if k&passBoth != 0 {
-					count += labelsOf(path)
-				}
-			}
+		for range m.List.abovePasses() {
+			count++
 		}
 	}
 	c.sets = newSets(c.part.group, passes)
@@ -125,7 +121,7 @@ func (c *compiler) gather(members []Member) {
 	for i, m := range members {
 		ns := &m.List.names
 		for _, chunk := range ns.chunks {
-			if cap(chunk) != chunkSize {
+			if len(chunk) < chunkSize/2 { // so that references reach all chunks there can be
 				for k, path := range entriesOf(chunk) {
 					c.add(uint32(i), k, path)
 				}
@@ -138,24 +134,35 @@ func (c *compiler) gather(members []Member) {
 				c.records = append(c.records, record{ref: ref, own: uint32(i)<<4 | uint32(rest[0])})
 			}
 		}
-		if !m.List.passes {
-			continue
-		}
-		for k, path := range ns.all() { // so that OpenBelow finds a node wherever something below is let through
-			if k&passBoth != 0 {
-				for end := 0; end < len(path); end += int(path[end]) + 1 {
-					c.add(uint32(i), 0, path[:end])
-				}
-			}
+		for path := range m.List.abovePasses() { // so that OpenBelow finds a node wherever something below is let through
+			c.add(uint32(i), 0, path)
 		}
 	}
 }
 
-func labelsOf(path []byte) (n int) {
-	for i := 0; i < len(path); i += int(path[i]) + 1 {
-		n++
+// maxAbove bounds what a list of nothing but long names that it lets through can make of itself. An answer for a
+// name above one that is left out says that nothing is below.
+const maxAbove = 1 << 22
+
+// abovePasses returns the path of each name above one that the list lets through, top-level domains
+// first; the same one several times.
+func (l *List) abovePasses() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if !l.passes {
+			return
+		}
+		left := maxAbove
+		for k, path := range l.names.all() {
+			for end := 0; k&passBoth != 0; left-- {
+				if end += int(path[end]) + 1; end == len(path) {
+					break
+				}
+				if left == 0 || !yield(path[:end]) {
+					return
+				}
+			}
+		}
 	}
-	return n
 }
 
 // add makes a record of an entry that is copied.
