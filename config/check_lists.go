@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
@@ -121,7 +122,7 @@ func (c *checker) inCatalogue(l *list, s *feed.Spec) {
 		for _, listing := range feed.Catalogue() {
 			names = append(names, listing.Name)
 		}
-		c.fail(l.catalogue.place, nearest(l.catalogue.v, names), "there is no list %q in the catalogue", l.catalogue.v)
+		c.fail(l.catalogue.place, nearest(strings.ToLower(l.catalogue.v), names), "there is no list %q in the catalogue", l.catalogue.v)
 		return
 	}
 	s.ID, s.URL, s.Member, s.Format = known.Name, known.URL, known.Member, known.Format
@@ -180,14 +181,14 @@ func (c *checker) terms(l *list, s *feed.Spec) {
 	}
 	s.Trial = l.trial.v
 
-	const ofURL, ofFetched = "leave it out", "leave it out: a file is read again when it has changed"
+	const ofURL = "leave it out"
 	if !l.url.written() {
 		c.without(l.sha256.place, l.sha256.v != "", ofURL, "url")
 		c.without(l.member.place, l.member.v != "", ofURL, "url")
 	}
 	if s.URL == "" && s.Zone == nil {
-		c.without(l.refresh.place, true, ofFetched, "url, catalogue and zone")
-		c.without(l.minShare.place, true, ofFetched, "url, catalogue and zone")
+		c.without(l.refresh.place, true, "leave it out: a file is read again when it has changed", "url, catalogue and zone")
+		c.without(l.minShare.place, true, "leave it out: whoever edits a file may cut it down", "url, catalogue and zone")
 		return
 	}
 	s.Refresh = l.refresh.v

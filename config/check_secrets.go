@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"schoolgate/blocklist/feed"
 )
@@ -57,6 +58,10 @@ func (c *checker) identity() {
 	if !ok {
 		return
 	}
+	if strings.HasPrefix(strings.TrimSpace(text), "age1") {
+		c.fail(at, "the line that begins with AGE-SECRET-KEY is wanted", "this is the public key")
+		return
+	}
 	var err error
 	if c.cfg.Identity, err = feed.ParseIdentity([]byte(text)); err != nil {
 		c.fail(at, "", "%v", err)
@@ -69,6 +74,7 @@ func (c *checker) systemdCredential(name value[string]) (text string, at place, 
 	const variable = "CREDENTIALS_DIRECTORY"
 	dir := c.machine.getenv(variable)
 	if dir == "" {
+		c.cfg.IdentityElsewhere = true
 		c.warn(name.place, "systemd sets it for the service", "%s is not set: confidential lists that are fetched or encrypted can't be read here", variable)
 		return "", place{}, false
 	}

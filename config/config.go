@@ -47,6 +47,8 @@ type Config struct {
 	Never []blocklist.Name
 	// Identity is the key of confidential lists, nil where there is none.
 	Identity *feed.Identity
+	// IdentityElsewhere says that there is one, which only the service has.
+	IdentityElsewhere bool
 
 	Quiet  time.Duration
 	Alerts alert.Config

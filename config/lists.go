@@ -80,7 +80,7 @@ func (l *list) short(text string) error {
 	case builtin:
 		l.builtin = value[string]{l.place, name}
 		return nil
-	case catalogued.MatchString(text):
+	case catalogued.MatchString(strings.ToLower(text)):
 		l.catalogue = value[string]{l.place, text}
 		return nil
 	case strings.HasPrefix(text, "https://"), strings.HasPrefix(text, "http://"):

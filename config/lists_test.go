@@ -36,7 +36,8 @@ func TestListsMeanThis(t *testing.T) {
 	gambling.Category, gambling.Refresh, gambling.MinShare = 2, d, -1
 	games := entry("ut1:games")
 	games.Category, games.Format, games.Addresses, games.Required, games.Confidential = 3, "hosts", true, true, true
-	games.Refresh, games.MinShare, games.Canaries, games.Trial, games.TrialCategory = 7*d, 1, domainNames(t, "game.example"), 90*d, 6
+	games.Refresh, games.MinShare, games.Canaries = 7*d, 1, domainNames(t, "game.example")
+	games.Trial, games.TrialCategory, games.TrialName = 90*d, 6, "gaming"
 	want := []feed.Spec{
 		{ID: "builtin:ctiru", Category: 0, Builtin: "ctiru", Confidential: true, Locked: true},
 		{ID: "builtin:iwf", Category: 1, Builtin: "iwf", Confidential: true, Locked: true},

@@ -258,8 +258,10 @@ func webURL() scalar[*url.URL] {
 			// The parser's own error repeats the text, and with it what is secret in it.
 			u, err := url.Parse(s)
 			switch {
-			case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+			case err != nil || u.Host == "":
 				return nil, wrong("write https://host/path", "is not a URL")
+			case u.Scheme != "https" && u.Scheme != "http":
+				return nil, wrong("write https://host/path", "is a URL of neither https nor http")
 			case u.User != nil:
 				return nil, wrong("a secret is never written in clear", "holds a user name or password")
 			}
