@@ -112,18 +112,25 @@ func (l *List) Names() iter.Seq[Name] {
 	}
 }
 
-// Holds reports whether some entry that blocks is n or covers it. It reads the whole list, which
-// must not have been released.
-func (l *List) Holds(n Name) bool {
+// Holds reports whether the list blocks n: by an entry that is n or covers it, of which the most
+// specific decides. It reads the whole list, which must not have been released.
+func (l *List) Holds(n Name) (blocked bool) {
 	var buf [maxName]byte
 	want := appendPath(buf[:0], []byte(n))
+	specific := -1 // bytes of the path of the entry that decides
 	for k, path := range l.names.all() {
-		if len(path) == len(want) && k&blockSelf != 0 && string(path) == string(want) ||
-			len(path) < len(want) && k&blockBelow != 0 && string(path) == string(want[:len(path)]) {
-			return true
+		block, pass := blockBelow, passBelow
+		if len(path) == len(want) {
+			block, pass = blockSelf, passSelf
 		}
+		if k&(block|pass) == 0 || len(path) < specific || len(path) > len(want) || string(path) != string(want[:len(path)]) {
+			continue
+		}
+		// Of two entries of one name, the one that blocks.
+		blocked = k&block != 0 || blocked && len(path) == specific
+		specific = len(path)
 	}
-	return false
+	return blocked
 }
 
 // Entries is how many entries with a name the list has, also once it has been released.

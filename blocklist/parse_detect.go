@@ -21,7 +21,7 @@ func sniff(head []byte) error {
 			return fmt.Errorf("%w: %s", ErrNotList, m.what)
 		}
 	}
-	text := bytes.TrimSpace(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")))
+	text := trimBlank(head)
 	switch {
 	case len(text) == 0:
 		return fmt.Errorf("%w: nothing in it", ErrEmpty)
@@ -31,9 +31,22 @@ func sniff(head []byte) error {
 	return nil
 }
 
+// trimBlank takes off what a reader does not see: white space, and at the front byte order marks, of
+// which there are several where files were joined.
+func trimBlank(text []byte) []byte {
+	for {
+		text = bytes.TrimSpace(text)
+		rest, found := bytes.CutPrefix(text, []byte("\xef\xbb\xbf"))
+		if !found {
+			return text
+		}
+		text = rest
+	}
+}
+
 // isHTML reports whether a line starts a web page, as the rest of a download does that broke off.
 func isHTML(line []byte) bool {
-	line = bytes.TrimSpace(line)
+	line = trimBlank(line)
 	if len(line) == 0 || line[0] != '<' {
 		return false
 	}

@@ -307,6 +307,16 @@ func TestHoldsIsMatchWithoutASet(t *testing.T) {
 			t.Errorf("%s: %v", text, !want)
 		}
 	}
+	zone, err := Parse(reader("*.example.org CNAME .\nopen.example.org CNAME rpz-passthru.\nboth.example.org CNAME rpz-passthru.\nboth.example.org CNAME .\n"), Options{Format: FormatRPZ})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Build([]Source{{List: zone}})
+	for _, text := range []string{"example.org", "a.example.org", "open.example.org", "a.open.example.org", "both.example.org"} {
+		if got, want := zone.Holds(mustName(t, text)), s.Match([]byte(mustName(t, text))).Has(0); got != want {
+			t.Errorf("%s: %v, matched %v", text, got, want)
+		}
+	}
 }
 
 func TestOpenBelowSaysWhetherSomethingBelowIsLetThrough(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -39,8 +40,8 @@ const (
 // URL and its header say: text, gzip, or an archive (tar, tar.gz, zip) with the list as one of its
 // files, which may be compressed by gzip again. An archive is read to its end before anything is written.
 // Members of archives are never files here, so neither ../ nor a link in one can lead anywhere.
-func (w *wire) unpack(ctx context.Context, member string, limits fetchLimits, dst io.Writer) error {
-	u := &unpacker{ctx: ctx, wire: w, member: member, limits: limits}
+func (w *wire) unpack(ctx context.Context, q fetchRequest, limits fetchLimits, dst io.Writer) error {
+	u := &unpacker{ctx: ctx, wire: w, member: q.Member, showNames: q.ShowNames, limits: limits}
 	err := u.unpack(bufio.NewReaderSize(w, sniffSize), dst)
 	switch {
 	case w.err != nil:
@@ -55,10 +56,11 @@ func (w *wire) unpack(ctx context.Context, member string, limits fetchLimits, ds
 
 // unpacker unpacks one body.
 type unpacker struct {
-	ctx    context.Context
-	wire   *wire
-	member string
-	limits fetchLimits
+	ctx       context.Context
+	wire      *wire
+	member    string
+	showNames bool
+	limits    fetchLimits
 }
 
 func (u *unpacker) unpack(in *bufio.Reader, dst io.Writer) error {
@@ -132,7 +134,7 @@ func (u *unpacker) tar(r io.Reader, dst io.Writer) error {
 	}); err != nil {
 		return err
 	}
-	chosen, err := choose(names, u.member)
+	chosen, err := u.choose(names)
 	if err != nil {
 		return err
 	}
@@ -196,7 +198,7 @@ func (u *unpacker) zip(r io.Reader, dst io.Writer) error {
 			names[i] = memberName(f.Name)
 		}
 	}
-	chosen, err := choose(names, u.member)
+	chosen, err := u.choose(names)
 	if err != nil {
 		return err
 	}
@@ -236,7 +238,7 @@ func memberName(name string) string {
 // choose returns which of an archive's files is the list: the one whose path is member, else the one
 // whose path is member below a first folder; without member the only one, else the only one called
 // domains, else the only one called hosts. "" is no file.
-func choose(names []string, member string) (int, error) {
+func (u *unpacker) choose(names []string) (int, error) {
 	only := func(matches func(name string) bool) (at, count int) {
 		for i, name := range names {
 			if name != "" && matches(name) {
@@ -251,31 +253,62 @@ func choose(names []string, member string) (int, error) {
 		return func(name string) bool { return path.Base(name) == base }
 	}
 	rules := []func(string) bool{all, called("domains"), called("hosts")}
-	if member != "" {
+	if u.member != "" {
 		rules = []func(string) bool{
-			func(name string) bool { return name == member },
-			func(name string) bool { _, below, ok := strings.Cut(name, "/"); return ok && below == member },
+			func(name string) bool { return name == u.member },
+			func(name string) bool { _, below, ok := strings.Cut(name, "/"); return ok && below == u.member },
 		}
 	}
-	found := 0
+	found, several := 0, all
 	for _, matches := range rules {
 		at, count := only(matches)
 		if count == 1 {
 			return at, nil
 		}
-		found = max(found, count)
+		if u.member != "" && count > found {
+			found, several = count, matches
+		}
 	}
-	// Not what they are called: that is the publisher's text, and the list may be confidential.
+	there := u.describe(names, several)
 	switch _, count := only(all); {
 	case count == 0:
 		return 0, errors.New("archive without a file")
-	case member == "":
-		return 0, fmt.Errorf("archive with %d files: say which one is the list (member)", count)
+	case u.member == "":
+		return 0, fmt.Errorf("archive with %d files: say which one is the list (member)%s", count, there)
 	case found > 1:
-		return 0, fmt.Errorf("archive with %d files that are %q: give the whole path (member)", found, member)
+		return 0, fmt.Errorf("archive with %d files that are %q: give the whole path (member)%s", found, u.member, there)
+	case count == 1:
+		return 0, fmt.Errorf("archive with 1 file, and it is not %q (member)%s", u.member, there)
 	default:
-		return 0, fmt.Errorf("archive with %d files, and none is %q (member)", count, member)
+		return 0, fmt.Errorf("archive with %d files, and none is %q (member)%s", count, u.member, there)
 	}
+}
+
+// describe names some of an archive's files: no more than a line has room for, as it is the publisher's text, and
+// none where the list is confidential.
+func (u *unpacker) describe(names []string, matches func(name string) bool) string {
+	const (
+		shown   = 3
+		maxSize = 60 // bytes of a name
+	)
+	if !u.showNames {
+		return ""
+	}
+	var quoted []string
+	for _, name := range names {
+		if name == "" || !matches(name) {
+			continue
+		}
+		if len(quoted) == shown {
+			quoted = append(quoted, "…")
+			break
+		}
+		if len(name) > maxSize {
+			name = strings.ToValidUTF8(name[:maxSize-len("…")], "") + "…"
+		}
+		quoted = append(quoted, strconv.Quote(name)) // so that all of it can be printed
+	}
+	return "; there is " + strings.Join(quoted, ", ")
 }
 
 // bounded is what a layer of packing unpacks to. It ends with an error where that is too much: see

@@ -84,7 +84,7 @@ func unpacked(t testing.TB, b []byte, member string) (string, error) {
 	t.Helper()
 	w := &wire{r: bytes.NewReader(b), sum: sha256.New(), limit: 1 << 30, total: int64(len(b))}
 	var dst bytes.Buffer
-	err := w.unpack(t.Context(), member, newFetcher(nil).limits, &dst)
+	err := w.unpack(t.Context(), fetchRequest{Member: member}, newFetcher(nil).limits, &dst)
 	if err == nil && w.done.Load() != int64(len(b)) {
 		t.Errorf("%d of %d bytes were read", w.done.Load(), len(b))
 	}
@@ -141,6 +141,7 @@ func TestAnArchiveWithoutTheListIsRefused(t *testing.T) {
 		{"only a link", "", "archive without a file", []file{{"domains", "->/etc/passwd"}}},
 		{"only paths that lead out", "domains", "archive without a file", []file{{"../domains", good}, {"/domains", good}, {"a/../../domains", good}}},
 		{"a member that is missing", "a/domains", `archive with 2 files, and none is "a/domains" (member)`, []file{{"a/urls", good}, {"domains", good}}},
+		{"one file that is not the member", "domains", `archive with 1 file, and it is not "domains" (member)`, []file{{"a/urls", good}}},
 		{"several files", "", "archive with 2 files: say which one is the list (member)", []file{{"a", good}, {"b", good}}},
 		{"several called domains", "", "archive with 3 files: say which one is the list (member)", both},
 		{"several that are the member", "domains", `archive with 2 files that are "domains": give the whole path (member)`, both},
@@ -159,6 +160,49 @@ func TestAnArchiveWithoutTheListIsRefused(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestAnArchiveWithoutTheListSaysWhatItHasUnlessThatIsConfidential(t *testing.T) {
+	long := strings.Repeat("é", 40)
+	for _, tt := range []struct {
+		what, member, err string
+		files             []file
+	}{
+		{"one", "domains", `archive with 1 file, and it is not "domains" (member); there is "a/urls"`, []file{{"a/urls", good}}},
+		{"several", "", `archive with 2 files: say which one is the list (member); there is "a", "b"`, []file{{"a", good}, {"b", good}}},
+		{
+			"many", "domains", `archive with 4 files, and none is "domains" (member); there is "a", "b", "c", …`,
+			[]file{{"../out", good}, {"a", good}, {"b", good}, {"c", good}, {"d", good}},
+		},
+		{
+			"those that are meant", "domains", `archive with 2 files that are "domains": give the whole path (member); there is "a/domains", "b/domains"`,
+			[]file{{"README", good}, {"a/domains", good}, {"b/domains", good}},
+		},
+		{
+			"long ones, and what cannot be printed", "domains", `archive with 2 files, and none is "domains" (member); there is "a\x1b[2J\u202e", "` + long[:56] + `…"`,
+			[]file{{"a\x1b[2J\u202e", good}, {long, good}},
+		},
+	} {
+		for kind, pack := range map[string]func(...file) []byte{"tar.gz": tarGz, "zip": zipped} {
+			t.Run(tt.what+" in a "+kind, func(t *testing.T) {
+				server := serve(t, body(pack(tt.files...)))
+				refused(t, direct(), fetchRequest{URL: server.URL, Member: tt.member, ShowNames: true}, "unpack: "+tt.err)
+				said, _, _ := strings.Cut(tt.err, "; there is")
+				refused(t, direct(), fetchRequest{URL: server.URL, Member: tt.member}, "unpack: "+said)
+			})
+		}
+	}
+	t.Run("as the Loader does", func(t *testing.T) {
+		p := newPublisher(t)
+		p.options.Identity, _ = newIdentity(t)
+		p.restart()
+		p.serve(body(tarGz(file{"a/urls", good})))
+		p.spec.Member = "domains"
+		const said = `unpack: archive with 1 file, and it is not "domains" (member)`
+		p.wantUpdate("", said+`; there is "a/urls"`)
+		p.spec.Confidential = true
+		p.wantUpdate("confidential", said)
+	})
 }
 
 func TestABombDoesNotGoOff(t *testing.T) {
@@ -251,7 +295,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, member string) {
 		w := &wire{r: bytes.NewReader(b), sum: sha256.New(), limit: 1 << 20, total: int64(len(b))}
 		var dst bytes.Buffer
-		err := w.unpack(t.Context(), member, limits, &dst)
+		err := w.unpack(t.Context(), fetchRequest{Member: member}, limits, &dst)
 		if dst.Len() > 4<<20 || dst.Len() > maxRatio*len(b)+unpackSlack {
 			t.Errorf("%d bytes unpack to %d", len(b), dst.Len())
 		}

@@ -32,6 +32,10 @@ type content struct {
 	// until it is compiled, and where they could not be read again.
 	list *blocklist.List
 	used int // the last Load that asked for it
+
+	// warning is for the Loads of this process, until the text is another: no part of the list, which a
+	// snapshot would keep for good.
+	warning string
 }
 
 // errNotFetched is the state of a list by URL or zone before its first Update.
@@ -131,7 +135,7 @@ func (l *Loader) fromFile(ctx context.Context, w *wanted, last *content) (*conte
 		c, err = l.fromText(ctx, w, t, info, last)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", w.key, err)
+		return nil, err
 	}
 	c.modified, c.from, c.file, c.unsettled = info.ModTime(), FromSource, &file, !hasSettled(f, file)
 	if c.isStored, err = l.copies.save(source, t, c.secret, c.caption, l.state.get(source).Refused); err != nil {
@@ -171,8 +175,8 @@ func (l *Loader) fromText(ctx context.Context, w *wanted, t textFile, info os.Fi
 	if err := guard(c.list, nil, guardRules{Canaries: w.canaries, Confidential: c.secret}); err != nil {
 		return nil, err
 	}
-	if last != nil && last.list != nil {
-		warnOfShrinking(c.list, last.list)
+	if last != nil {
+		c.warning = shrinking(c, last)
 	}
 	if c.secret && !encrypted {
 		warnOfReaders(c.list, info)
@@ -259,7 +263,7 @@ func (l *Loader) refuseCopy(w *wanted, err error) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	err = fmt.Errorf("copy of list %s: %w", w.key, err)
+	err = fmt.Errorf("last good copy: %w", err)
 	l.options.Log.Warn("last good copy of a list refused", "list", w.key.String(), "error", err)
 	if errors.Is(err, errDamaged) {
 		l.state.change(w.key.source(), func(st *listState) {
@@ -306,13 +310,31 @@ func (l *Loader) listOf(ctx context.Context, w *wanted, c *content) (*blocklist.
 	return again.list, nil
 }
 
-// warnOfShrinking warns where a list has lost more than a quarter of its entries: it may have been
-// read while it was being written, or its publisher may have failed. That is for people to judge.
-func warnOfShrinking(list, before *blocklist.List) {
-	was, is := before.Enforceable+before.Unenforceable, list.Enforceable+list.Unenforceable
-	if is < was-was/4 {
-		warn(list, fmt.Sprintf("has %d entries where it had %d before: cut off?", is, was))
+// shrinking returns a warning where a file has lost more than a quarter of its entries, and more than
+// somebody takes out by hand: it may have been read while it was being written. That is for people to judge.
+func shrinking(c, before *content) string {
+	const byHand = 20
+	lost := before.entries - c.entries
+	switch {
+	case c.digest == before.digest:
+		return before.warning
+	case lost >= byHand && 4*lost > before.entries:
+		return fmt.Sprintf("has %d entries where it had %d before: cut off?", c.entries, before.entries)
 	}
+	return ""
+}
+
+// warned returns what people see of a list: a copy, so that neither the set nor a snapshot has the warning.
+func (c *content) warned(l *blocklist.List) *blocklist.List {
+	if c.warning == "" {
+		return l
+	}
+	shown := &blocklist.List{
+		Format: l.Format, Enforceable: l.Enforceable, Unenforceable: l.Unenforceable, Exceptions: l.Exceptions,
+		Skipped: l.Skipped, TooBroad: l.TooBroad, Problems: l.Problems, Warnings: slices.Clone(l.Warnings),
+	}
+	warn(shown, c.warning)
+	return shown
 }
 
 // warnOfReaders warns of a confidential list in clear that everybody on the machine can read.

@@ -90,7 +90,7 @@ func TestTheAddressThatIsConnectedToIsTheOneThatIsChecked(t *testing.T) {
 	}
 }
 
-// answering returns a resolver whose server has one address for every name.
+// answering returns a resolver whose server has one address for every name; "": none.
 func answering(t *testing.T, address string) *net.Resolver {
 	t.Helper()
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -99,7 +99,7 @@ func answering(t *testing.T, address string) *net.Resolver {
 	}
 	server := &dns.Server{PacketConn: socket, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
-		if q.Question[0].Qtype == dns.TypeA {
+		if q.Question[0].Qtype == dns.TypeA && address != "" {
 			m.Answer = []dns.RR{&dns.A{
 				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
 				A:   net.ParseIP(address),

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -66,6 +67,7 @@ type fetchRequest struct {
 	ETag, LastModified string
 	SHA256             string // lower-case hex, of the bytes as served; "": any
 	Member             string // as Spec.Member; it counts only where an archive is served
+	ShowNames          bool   // an error may name files of an archive: the list is not confidential
 	// Progress, if there is one, hears after each read how many bytes have come, of how many; 0 where
 	// the server does not say.
 	Progress func(done, total int64)
@@ -88,8 +90,8 @@ var (
 )
 
 // fetch asks for a list and writes its text, unpacked, to dst. Where it returns an error, dst may have got
-// a part of it. Its errors hold nothing of what a server sent but numbers and the hosts of redirects, and not the
-// URL: the caller names the list.
+// a part of it. Its errors hold nothing of what a server sent but numbers, the hosts of redirects and, with ShowNames,
+// what files of an archive are called, and not the URL: the caller names the list.
 func (f *fetcher) fetch(ctx context.Context, q fetchRequest, dst io.Writer) (fetched, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, fetchTimeout, errFetchTime)
 	defer stop()
@@ -138,7 +140,7 @@ func (f *fetcher) request(ctx context.Context, cancel context.CancelCauseFunc, q
 	var watch sync.WaitGroup
 	body, end := context.WithCancel(ctx)
 	watch.Go(func() { w.watch(body, cancel) })
-	err = w.unpack(ctx, q.Member, f.limits, dst)
+	err = w.unpack(ctx, q, f.limits, dst)
 	end()
 	watch.Wait()
 	out.Wire = w.done.Load()
@@ -274,6 +276,26 @@ func validator(h http.Header, name string) string {
 	return v
 }
 
+// worded is an error in other words.
+type worded struct {
+	words string
+	error
+}
+
+func (w worded) Error() string { return w.words }
+func (w worded) Unwrap() error { return w.error }
+
+// plain words an error of the network for people, where it is one that they meet.
+func plain(op *net.OpError) error {
+	if name := new(net.DNSError); errors.As(op, &name) {
+		return worded{fmt.Sprintf("the name %s cannot be looked up: is this machine on the internet? (%v)", strings.TrimSuffix(name.Name, "."), name), op}
+	}
+	if errors.Is(op, syscall.ECONNREFUSED) && op.Addr != nil {
+		return worded{fmt.Sprintf("%v takes no connection", op.Addr), op}
+	}
+	return op
+}
+
 // withoutContent returns an error that holds nothing of what the server sent: net/http quotes an answer that
 // it cannot read, and that may be a line of the list. Kinds of errors that are known to be clean stay.
 func withoutContent(err error) error {
@@ -284,7 +306,7 @@ func withoutContent(err error) error {
 		if op.Op == "proxyconnect" { // may wrap anything
 			return fmt.Errorf("connect to %w: %w", errProxy, withoutContent(op.Err))
 		}
-		return op
+		return plain(op)
 	}
 	if certificate := new(tls.CertificateVerificationError); errors.As(err, &certificate) {
 		return certificate

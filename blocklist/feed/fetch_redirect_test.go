@@ -177,6 +177,6 @@ func TestAProxyIsUsed(t *testing.T) {
 	})
 	t.Run("and one that is not there is said", func(t *testing.T) {
 		f.proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "127.0.0.1:1"})
-		refused(t, f, fetchRequest{URL: "https://lists.example/"}, "connect to the proxy: dial tcp 127.0.0.1:1: connect: connection refused")
+		refused(t, f, fetchRequest{URL: "https://lists.example/"}, "connect to the proxy: 127.0.0.1:1 takes no connection")
 	})
 }

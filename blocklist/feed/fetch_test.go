@@ -11,10 +11,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -215,6 +217,23 @@ func TestNoErrorHoldsWhatTheServerSent(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "zqx") {
 			t.Errorf("%.80q: %v", answer, err)
 		}
+	}
+}
+
+func TestAServerThatCannotBeReachedIsSaidInPlainWords(t *testing.T) {
+	_, _, err := ask(t, direct(), fetchRequest{URL: "http://127.0.0.1:1/"})
+	if err == nil || err.Error() != "127.0.0.1:1 takes no connection" || !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	f := direct()
+	f.resolver = answering(t, "")
+	_, _, err = ask(t, f, fetchRequest{URL: "http://lists.example/"})
+	name := new(net.DNSError)
+	if !errors.As(err, &name) {
+		t.Fatalf("a name without an address: %v", err)
+	}
+	if want := "the name lists.example cannot be looked up: is this machine on the internet? (" + name.Error() + ")"; err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -33,6 +33,7 @@ type Loader struct {
 	fetcher  *fetcher
 
 	updating   sync.Mutex                   // held by an Update
+	asked      sync.Map                     // sources (string) that this process has asked for
 	background atomic.Pointer[func(func())] // nil: work is done as it comes
 
 	mu    sync.Mutex // held by a Load, and by an Update while it replaces a copy
@@ -329,12 +330,12 @@ func (l *Loader) checked(k loadKey) time.Time {
 // limit leaves out the lists for which there is no room.
 func (r *loading) limit() {
 	room := blocklist.MaxNameBytes
-	for i, w := range r.lists {
+	for i := range r.lists {
 		if r.now[i] == nil {
 			continue
 		}
 		if room -= r.now[i].names; room < 0 {
-			r.now[i], r.errs[i] = nil, fmt.Errorf("list %s: all lists together hold more than %d MB of names", w.key, blocklist.MaxNameBytes>>20)
+			r.now[i], r.errs[i] = nil, fmt.Errorf("all lists together hold more than %d MB of names", blocklist.MaxNameBytes>>20)
 		}
 	}
 }
@@ -347,12 +348,13 @@ func (r *loading) result() Result {
 	for i, s := range r.specs {
 		w := r.lists[r.of[i]]
 		out[i] = Loaded{Spec: s, Err: r.errs[r.of[i]], Checked: r.checked(w.key)}
-		if c := r.now[r.of[i]]; c != nil {
+		c := r.now[r.of[i]]
+		if c != nil {
 			out[i].List, out[i].Modified, out[i].From = c.list, c.modified, c.from
 		}
 		if old, ok := r.older[i]; ok {
 			out[i] = Loaded{Spec: s, Err: old.err, Checked: out[i].Checked}
-			if old.content != nil {
+			if c = old.content; c != nil {
 				out[i].List, out[i].Modified, out[i].From = old.counts, old.content.modified, FromMemory
 			}
 		}
@@ -363,6 +365,9 @@ func (r *loading) result() Result {
 		out[i].OnTrial, out[i].TrialEnds = r.trial(s)
 		source[i] = len(sources)
 		sources = append(sources, blocklist.Source{ID: s.ID, Category: r.as[i], List: out[i].List})
+		if out[i].Err == nil {
+			out[i].List = c.warned(out[i].List)
+		}
 	}
 	placed := make([]blocklist.Placed, 0, len(r.order))
 	for _, g := range r.order {

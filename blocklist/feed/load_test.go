@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -171,16 +172,16 @@ func TestAListThatBreaksKeepsItsLastGoodContent(t *testing.T) {
 		err   string
 	}{
 		{"missing", (*site).remove, "open list.txt: no such file or directory"},
-		{"emptied", func(s *site) { s.write("") }, "list list.txt: list without a usable line: the file is empty"},
-		{"turned into a page", func(s *site) { s.write("<html><title>Sign in</title></html>\n") }, "list list.txt: not a list: HTML or XML"},
-		{"overwritten with zeros", func(s *site) { s.write("a.example.org\n\x00\x00\x00") }, "list list.txt: not a list: binary data in line 2"},
-		{"only comments", func(s *site) { s.write("# gone\n") }, "list list.txt: list without a usable line: nothing but comments"},
+		{"emptied", func(s *site) { s.write("") }, "list without a usable line: the file is empty"},
+		{"turned into a page", func(s *site) { s.write("<html><title>Sign in</title></html>\n") }, "not a list: HTML or XML"},
+		{"overwritten with zeros", func(s *site) { s.write("a.example.org\n\x00\x00\x00") }, "not a list: binary data in line 2"},
+		{"only comments", func(s *site) { s.write("# gone\n") }, "list without a usable line: nothing but comments"},
 		{"a directory", func(s *site) {
 			s.remove()
 			if err := os.Mkdir(s.path, 0o755); err != nil {
 				s.t.Fatal(err)
 			}
-		}, "list list.txt: is a directory, not a file"},
+		}, "is a directory, not a file"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			s := newSite(t)
@@ -210,7 +211,7 @@ func TestAListThatNeverWasHasNothingToServe(t *testing.T) {
 	s := newSite(t)
 	s.want(outcome{Err: "open list.txt: no such file or directory"})
 	s.write("<html>\n")
-	s.want(outcome{Err: "list list.txt: not a list: HTML or XML"})
+	s.want(outcome{Err: "not a list: HTML or XML"})
 	if files := s.files(); files != nil {
 		t.Errorf("copies of it: %v", files)
 	}
@@ -218,17 +219,61 @@ func TestAListThatNeverWasHasNothingToServe(t *testing.T) {
 
 func TestAListThatIsCutOffIsTakenWithAWarning(t *testing.T) {
 	s := newSite(t)
-	s.write(good)
-	s.load()
-	s.write(good[:len(good)/2+1])
-	l := s.load()
-	want := []blocklist.Problem{{Reason: "has 2 entries where it had 4 before: cut off?"}}
-	if diff := cmp.Diff(want, l.List.Warnings); diff != "" {
-		t.Error(diff)
+	of := func(n int) string { // entries, with something to warn of
+		var text strings.Builder
+		text.WriteString("github.io\n")
+		for i := range n - 1 {
+			fmt.Fprintf(&text, "%d.example\n", i)
+		}
+		return text.String()
 	}
-	if l.From != FromSource || l.List.Skipped != 1 { // the third is a "c" only
+	const cut = "has 70 entries where it had 100 before: cut off?"
+	const broad = "is a public suffix of the private part: covers the sites of all customers of one host"
+	check := func(what string, want ...string) Loaded {
+		t.Helper()
+		l := s.load()
+		var got []string
+		for _, w := range l.List.Warnings {
+			got = append(got, w.Reason)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", what, diff)
+		}
+		return l
+	}
+	s.write(of(100))
+	check("at first", broad)
+	s.write(of(70) + "two words\n")
+	l := check("cut off", cut, broad)
+	if l.From != FromSource || l.List.Enforceable != 70 || l.List.Skipped != 1 || l.List.Format == "" {
 		t.Errorf("%+v", l.List)
 	}
+	set := s.set
+	check("still", cut, broad)
+	s.remove()
+	if check("while it cannot be read", broad); s.set != set {
+		t.Error("another set for a warning")
+	}
+	s.write(of(70) + "two words\n")
+	check("and is there again, as it was", cut, broad)
+	if s.set != set {
+		t.Error("another set for a warning")
+	}
+	s.restart()
+	check("after a restart", broad)
+
+	s.write(of(100))
+	check("whole again", broad)
+	s.write(of(75))
+	check("a quarter less", broad)
+	s.write(of(50))
+	if l := s.load(); len(l.List.Warnings) != 2 {
+		t.Errorf("a third less: %v", l.List.Warnings)
+	}
+	s.write(of(49))
+	check("once it is another", broad)
+	s.write(of(30))
+	check("19 less, as somebody may take out by hand", broad)
 }
 
 func TestOnlyAFileThatChangedIsReadAgain(t *testing.T) {
@@ -301,10 +346,10 @@ func TestAConfidentialListLeavesNoTraces(t *testing.T) {
 	s.write("two secret words\n")
 	s.want(outcome{
 		From: FromMemory, Entries: entries("abcd"),
-		Err: "list list.txt: not a list: none of its first 1 lines is in a known format",
+		Err: "not a list: none of its first 1 lines is in a known format",
 	}, confidential)
 	s.restart()
-	s.want(outcome{Err: "list list.txt: not a list: none of its first 1 lines is in a known format"}, confidential)
+	s.want(outcome{Err: "not a list: none of its first 1 lines is in a known format"}, confidential)
 	if files := s.files(); files != nil {
 		t.Errorf("copies: %v", files)
 	}

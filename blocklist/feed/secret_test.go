@@ -137,10 +137,10 @@ func TestTheNamesOfAConfidentialListAreOnNoDiskInClear(t *testing.T) {
 				t.Errorf("%+v", l)
 			}
 			s.put(secret, "<html>zqxsecret")
-			check("when its source breaks", "memory ab: list secret.txt: not a list: HTML or XML")
+			check("when its source breaks", "memory ab: not a list: HTML or XML")
 			if tt.copies == 1 {
 				s.restart()
-				check("and after a restart", "copy ab: list secret.txt: not a list: HTML or XML")
+				check("and after a restart", "copy ab: not a list: HTML or XML")
 			}
 			if strings.Contains(s.log.String(), "zqxsecret") {
 				t.Errorf("logged: %s", &s.log)
@@ -217,13 +217,13 @@ func TestAnEncryptedListNeedsItsKey(t *testing.T) {
 		s.restart()
 		s.wantAll("", specs, want)
 	}
-	with(nil, ": list list-0.txt: encrypted with age, and there is no key to decrypt it with: set confidential_key")
-	with(other, ": list list-0.txt: encrypted with age, but not to the key of confidential_key: encrypt it to "+other.String())
+	with(nil, ": encrypted with age, and there is no key to decrypt it with: set confidential_key")
+	with(other, ": encrypted with age, but not to the key of confidential_key: encrypt it to "+other.String())
 	with(id, "source abcd")
 	t.Run("of which there may be several", func(t *testing.T) {
 		with(both, "source abcd")
 		s.put(specs[0].Path, "<html>")
-		with(both, "copy abcd: list list-0.txt: not a list: HTML or XML")
+		with(both, "copy abcd: not a list: HTML or XML")
 	})
 	t.Run("and is refused where it was cut or changed", func(t *testing.T) {
 		long := sealed(t, id, strings.Repeat(good, 3000), false) // of more than one of age's chunks

@@ -234,7 +234,7 @@ func TestNothingStopsBeingBlockedBecauseAnotherListCannotBeReadAgain(t *testing.
 		}
 	}
 	lost(specs[0].Path)
-	notAList := ": list list-0.txt: not a list: HTML or XML"
+	notAList := ": not a list: HTML or XML"
 	s.wantAll("without the first", specs, "memory a"+notAList, "source b", "source c")
 
 	s.put(specs[1].Path, "b.example.org\nd.example.org\n")
@@ -347,7 +347,7 @@ func TestADirectoryThatCannotBeWrittenCostsNoList(t *testing.T) {
 	s.wantLog("no last good copy of a list", "no snapshot of compiled lists", "state of the lists not kept")
 	s.put(specs[0].Path, "<html>")
 	s.put(specs[1].Path, "f.example.org\n")
-	s.wantAll("then", specs, "memory abcd: list list-0.txt: not a list: HTML or XML", "source f")
+	s.wantAll("then", specs, "memory abcd: not a list: HTML or XML", "source f")
 }
 
 func TestAReadOnlyLoaderUsesWhatAnotherKeepsAndChangesNothing(t *testing.T) {

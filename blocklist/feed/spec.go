@@ -21,7 +21,7 @@ type Spec struct {
 
 	Format       blocklist.Format // "": found out from the content
 	Addresses    bool             // as Options.Addresses of blocklist
-	Required     bool             // for the caller to judge by: the Loader treats all alike
+	Required     bool             // while it has no content, Update is due soon again; else for the caller to judge by
 	Confidential bool             // its names are on no disk in clear, no text in its Problems
 	// Locked says that nothing lifts what the list blocks: an entry that covers one of the site's own
 	// zones stays.
@@ -101,7 +101,7 @@ type Loaded struct {
 	// where it never was.
 	Checked time.Time
 	// Err says why the source itself could not be used now, or when it was last asked. List may come
-	// from elsewhere then. It holds none of the list's content.
+	// from elsewhere then. It holds none of the list's content, nor its name: that is the ID's to say.
 	Err error
 	// From is one of FromSource, FromMemory, FromCopy; "" without a List.
 	From string
@@ -122,6 +122,9 @@ type Result struct {
 type Updated struct {
 	Spec
 	Changed bool  // there is new content: the next Load serves it
-	Err     error // why there is none, or why it was refused. None of the list's content
+	Err     error // why there is none, or why it was refused. None of the list's content, nor its name
 	Bytes   int64 // that came over the wire
+	// Entries and Skipped are what the new content has, and what of it was not taken: as Enforceable and
+	// Unenforceable, and Skipped, of blocklist.List. 0 unless Changed.
+	Entries, Skipped int
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,6 +134,29 @@ func TestATrialMatchesAndBlocksNothingUntilItEnds(t *testing.T) {
 		s.restart()
 		check("after a restart", false)
 	})
+	t.Run("once", func(t *testing.T) {
+		wantConfirm(t, s.loader, spec, "list list.txt is not on trial any more")
+		over := spec
+		over.TrialName = "over"
+		s.loader.Load(t.Context(), []Spec{over}, nil)
+		now = now.Add(week)
+		wantConfirm(t, s.loader, over, "list list.txt is not on trial any more")
+		now = start
+	})
+	t.Run("not before it has begun", func(t *testing.T) {
+		const nothing = "list list.txt has not been loaded yet: there is nothing to confirm"
+		early := spec
+		early.Path += ".none"
+		wantConfirm(t, s.loader, early, nothing)
+		s.loader.Load(t.Context(), []Spec{early}, nil)
+		wantConfirm(t, s.loader, early, nothing)
+		early = spec
+		early.TrialName = "early"
+		wantConfirm(t, s.loader, early, nothing)
+		if l := s.loader.Load(t.Context(), []Spec{early}, nil).Lists[0]; !l.OnTrial {
+			t.Error("an early confirmation counts")
+		}
+	})
 	t.Run("in each category by itself", func(t *testing.T) {
 		other := spec
 		other.Category, other.TrialName = 8, "other"
@@ -153,12 +177,27 @@ func TestATrialMatchesAndBlocksNothingUntilItEnds(t *testing.T) {
 			t.Error("confirmed by one who only looks")
 		}
 		s.options.ReadOnly = false
-		s.copies = filepath.Join(s.path, "below-a-file")
 		s.restart()
-		if s.loader.Confirm(spec) == nil {
+		kept := spec
+		kept.TrialName = "kept"
+		s.loader.Load(t.Context(), []Spec{kept}, nil)
+		s.loader.state.path = filepath.Join(s.path, "below-a-file")
+		for range 2 {
+			if err := s.loader.Confirm(kept); err == nil || !strings.HasPrefix(err.Error(), "confirm the trial of list list.txt: ") {
+				t.Errorf("without being kept: %v", err)
+			}
+		}
+		if l := s.loader.Load(t.Context(), []Spec{kept}, nil).Lists[0]; !l.OnTrial {
 			t.Error("confirmed without being kept")
 		}
 	})
+}
+
+func wantConfirm(t *testing.T, l *Loader, spec Spec, want string) {
+	t.Helper()
+	if err := l.Confirm(spec); err == nil || err.Error() != want {
+		t.Errorf("confirm: %v, want %s", err, want)
+	}
 }
 
 func FuzzState(f *testing.F) {

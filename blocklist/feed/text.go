@@ -20,7 +20,7 @@ const maxFile = 1 << 30
 
 // openRegular opens a file for reading, if it is one: reading a pipe or a terminal could wait for
 // ever, a device need not end, and the files of /proc, whose size is 0, are none of a filter's
-// business.
+// business. The error names the file only where it cannot be opened.
 func openRegular(path string) (*os.File, os.FileInfo, error) {
 	// O_NONBLOCK: opening a pipe must not wait for somebody to write to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -33,7 +33,7 @@ func openRegular(path string) (*os.File, os.FileInfo, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, nil, fmt.Errorf("list %s: %w", path, err)
+		return nil, nil, err
 	}
 	return f, info, nil
 }

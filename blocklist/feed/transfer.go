@@ -95,7 +95,7 @@ func (t *secondary) run(ctx context.Context) (transferred, error) {
 			break
 		}
 	}
-	return transferred{Wire: t.wire}, fmt.Errorf("transfer zone %s: %w", t.zone.Name, err)
+	return transferred{Wire: t.wire}, fmt.Errorf("zone transfer: %w", err)
 }
 
 // from asks one server: for its serial, then for the differences, then for all.

@@ -90,7 +90,7 @@ func TestAFaultOfTheServerIsSaidAndNothingIsTaken(t *testing.T) {
 			p := startPrimary(t, nil, zoneVersion{7, records})
 			test.change(p)
 			_, _, err := take(t, p.zone(), "")
-			want := "transfer zone rpz.example: server " + p.addr.String() + ": " + test.err
+			want := "zone transfer: server " + p.addr.String() + ": " + test.err
 			if err == nil || err.Error() != want {
 				t.Errorf("%v\nwant %s", err, want)
 			}
@@ -121,7 +121,7 @@ func TestAnOlderZoneThanWhatIsHeldIsNotTaken(t *testing.T) {
 	held := "rpz.example. SOA ns.example. host.example. 9 3600 600 86400 60\na.rpz.example. CNAME .\n"
 	behind := startPrimary(t, nil, zoneVersion{7, []string{"b.rpz.example. IN CNAME ."}})
 	_, _, err := take(t, behind.zone(), held)
-	want := "transfer zone rpz.example: server " + behind.addr.String() + ": serial 7 is older than 9, which is held: raise it on the primary"
+	want := "zone transfer: server " + behind.addr.String() + ": serial 7 is older than 9, which is held: raise it on the primary"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
 	}
@@ -171,7 +171,7 @@ func TestTheNextServerIsAskedWhereOneFails(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "connection refused; server "+behind.addr.String()+": serial 6 is older than 7") {
 		t.Errorf("does not name both servers: %v", err)
 	}
-	if _, _, err = take(t, Zone{Name: mustKey(testZone)}, ""); err == nil || err.Error() != "transfer zone rpz.example: no server" {
+	if _, _, err = take(t, Zone{Name: mustKey(testZone)}, ""); err == nil || err.Error() != "zone transfer: no server" {
 		t.Error(err)
 	}
 }
@@ -282,7 +282,7 @@ func TestASlowServerIsGivenUp(t *testing.T) {
 				ctx, cancel := context.WithTimeoutCause(t.Context(), 15*time.Minute, errTransferTime)
 				defer cancel()
 				_, err := slowSecondary(test.serve).run(ctx)
-				want := "transfer zone rpz.example: server 192.0.2.1:53: " + test.err
+				want := "zone transfer: server 192.0.2.1:53: " + test.err
 				if err == nil || err.Error() != want || time.Since(begun) != test.after {
 					t.Errorf("after %s: %v\nwant %s", time.Since(begun), err, want)
 				}
@@ -322,7 +322,7 @@ func TestAZoneWithoutEndIsGivenUp(t *testing.T) {
 	}
 	slow := slowSecondary(endless)
 	result, err := slow.run(t.Context())
-	want := "transfer zone rpz.example: server 192.0.2.1:53: more than 1048576 bytes"
+	want := "zone transfer: server 192.0.2.1:53: more than 1048576 bytes"
 	if err == nil || err.Error() != want || result.Wire > 1<<20+1<<16 {
 		t.Errorf("%d bytes: %v\nwant %s", result.Wire, err, want)
 	}

@@ -90,7 +90,7 @@ func TestWhatIsNotSignedAsItShouldIsNotTaken(t *testing.T) {
 				test.key(&key)
 			}
 			_, _, err := take(t, z, "")
-			if want := fmt.Sprintf("transfer zone rpz.example: server %s: %s", p.addr, test.err); err == nil || err.Error() != want {
+			if want := fmt.Sprintf("zone transfer: server %s: %s", p.addr, test.err); err == nil || err.Error() != want {
 				t.Errorf("%v\nwant %s", err, want)
 			}
 		})

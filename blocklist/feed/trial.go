@@ -39,9 +39,8 @@ func (l *Loader) beginTrial(s Spec) {
 	}
 }
 
-// Confirm ends the trial of a list for good, or sees to it that it will have none. The next Load
-// goes by it. The error says that the list is not to be on trial, or that the decision could not be
-// kept.
+// Confirm ends the trial of a list for good. The next Load goes by it. The error says that the list is
+// not to be on trial, is not yet or not any more, or that the decision could not be kept: it is on trial then as before.
 func (l *Loader) Confirm(spec Spec) error {
 	switch {
 	case spec.Trial <= 0:
@@ -50,10 +49,17 @@ func (l *Loader) Confirm(spec Spec) error {
 		return errors.New("confirm a trial: the directory of the lists is only being looked at")
 	}
 	source := keyOf(spec).source()
-	st := l.state.get(source).Trials[spec.TrialName]
-	st.Over = true
-	l.state.setTrial(source, spec.TrialName, st)
+	before := l.state.get(source).Trials[spec.TrialName]
+	on, _ := l.trial(spec)
+	switch {
+	case before.Began.IsZero() && !before.Over:
+		return fmt.Errorf("list %s has not been loaded yet: there is nothing to confirm", spec.ID)
+	case !on:
+		return fmt.Errorf("list %s is not on trial any more", spec.ID)
+	}
+	l.state.setTrial(source, spec.TrialName, trialState{Began: before.Began, Over: true})
 	if err := l.state.save(); err != nil {
+		l.state.setTrial(source, spec.TrialName, before)
 		return fmt.Errorf("confirm the trial of list %s: %w", spec.ID, err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,14 +14,9 @@ import (
 	"schoolgate/blocklist"
 )
 
-const (
-	defaultRefresh = 24 * time.Hour
-	firstRetry     = time.Minute // doubled with each failure, up to the refresh
-	jitter         = 0.1         // of the refresh, either way: schools that start at eight don't all ask at eight
-)
-
-// Update asks the servers for the URL and Zone lists of specs: for all, or for those that are due. What
-// it gets and finds good the next Load serves; what it doesn't costs nothing. own are the site's own zones.
+// Update asks the servers for the URL and Zone lists of specs: for those that are due, or for all, as when
+// somebody wants to see now whether they can be had. What it gets and finds good the next Load serves; what it
+// doesn't costs nothing, and where all are asked for, does not put off when they are due. own are the site's own zones.
 // It returns an outcome for each Spec it asked for, in order; Specs of one source share theirs. When ctx
 // ends, so does it. One Update waits for another. With ReadOnly, or without a Dir, each is an error.
 func (l *Loader) Update(ctx context.Context, specs []Spec, own []blocklist.Name, due bool) (out []Updated) {
@@ -40,15 +36,19 @@ func (l *Loader) Update(ctx context.Context, specs []Spec, own []blocklist.Name,
 			}
 			bySource[k.source()] = append(bySource[k.source()], s)
 		}
-		outcome := map[string]Updated{}
+		outcome := map[string]answer{}
 		for _, source := range sources {
-			if specs := bySource[source]; !due || !l.due(specs).After(l.options.Now()) {
-				outcome[source] = l.update(ctx, specs, slices.Clone(own))
+			now := l.options.Now()
+			if specs := bySource[source]; !due || !l.due(specs, now).After(now) {
+				outcome[source] = l.update(ctx, specs, slices.Clone(own), due)
 			}
 		}
 		for _, s := range specs {
-			if u, ok := outcome[keyOf(s).source()]; ok {
-				u.Spec = s
+			if o, ok := outcome[keyOf(s).source()]; ok {
+				u := Updated{Spec: s, Changed: o.changed, Err: o.err, Bytes: o.bytes}
+				if list := o.taken[keyOf(s)]; o.changed && list != nil {
+					u.Entries, u.Skipped = list.Enforceable+list.Unenforceable, list.Skipped
+				}
 				out = append(out, u)
 			}
 		}
@@ -56,86 +56,59 @@ func (l *Loader) Update(ctx context.Context, specs []Spec, own []blocklist.Name,
 	return out
 }
 
-// Next returns when something is due: a fetch, or the end of a trial. Zero: never.
-func (l *Loader) Next(specs []Spec) time.Time {
-	var next time.Time
-	note := func(at time.Time) {
-		if next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	for _, s := range specs {
-		if keyOf(s).isFetched() {
-			note(l.due([]Spec{s}))
-		}
-		if on, ends := l.trial(s); on && !l.state.get(keyOf(s).source()).Trials[s.TrialName].Began.IsZero() {
-			note(ends)
-		}
-	}
-	return next
+// answer is what came of asking for a source.
+type answer struct {
+	changed bool
+	err     error
+	bytes   int64
+	taken   map[loadKey]*blocklist.List // the counts of each list of it
 }
 
-// refresh is how often to ask for a source: as often as the most eager Spec of it says.
-func refresh(specs []Spec) time.Duration {
-	every := time.Duration(0)
-	for _, s := range specs {
-		of := s.Refresh
-		if of <= 0 {
-			of = defaultRefresh
-		}
-		if every == 0 || of < every {
-			every = of
-		}
+// update asks for a source, and notes what came of it. due says that it was its time.
+func (l *Loader) update(ctx context.Context, specs []Spec, own []blocklist.Name, due bool) answer {
+	source := keyOf(specs[0]).source()
+	a := l.replace(ctx, specs, own)
+	if a.err != nil && ctx.Err() != nil {
+		return a // says nothing of the source
 	}
-	return every
-}
-
-// due returns when to ask for a source, the Specs of which are given: now where that is not known, or further
-// away than it can be.
-func (l *Loader) due(specs []Spec) time.Time {
-	now, due := l.options.Now(), l.state.get(keyOf(specs[0]).source()).Due
-	if furthest := now.Add(time.Duration((1 + jitter) * float64(refresh(specs)))); due.IsZero() || due.After(furthest) {
-		return now
-	}
-	return due
-}
-
-// update asks for a source, and notes what came of it.
-func (l *Loader) update(ctx context.Context, specs []Spec, own []blocklist.Name) Updated {
-	source, every := keyOf(specs[0]).source(), refresh(specs)
-	u := l.replace(ctx, specs, own)
-	if u.Err != nil && ctx.Err() != nil {
-		return u // says nothing of the source
-	}
+	l.asked.Store(source, nil)
 	now := l.options.Now()
+	next := l.due(specs, now)
+	failures := l.state.get(source).Failures
+	switch {
+	case a.err == nil:
+		failures = 0
+		next = now.Add(time.Duration((1 - jitter + 2*jitter*rand.Float64()) * float64(refresh(specs)))) //nolint:gosec // nothing to guess
+	case due:
+		failures++
+		next = now.Add(l.retry(specs, failures))
+	case !next.After(now):
+		next = now.Add(l.retry(specs, failures))
+	}
 	l.state.change(source, func(st *listState) {
-		st.Checked = now
-		if u.Err == nil {
-			st.Failures, st.Error = 0, ""
-			st.Due = now.Add(time.Duration((1 - jitter + 2*jitter*rand.Float64()) * float64(every))) //nolint:gosec // nothing to guess
-			return
+		st.Checked, st.Due, st.Failures, st.Error = now, next, failures, ""
+		if a.err != nil {
+			st.Error = a.err.Error()
 		}
-		wait := min(firstRetry<<min(st.Failures, 20), every)
-		st.Failures, st.Error, st.Due = st.Failures+1, u.Err.Error(), now.Add(wait)
 	})
 	if err := l.state.save(); err != nil {
 		l.options.Log.Warn("state of the lists not kept: they are asked for again at the next start", "error", err)
 	}
-	return u
+	return a
 }
 
 // replace gets the text of a source, and has it replace the copy if it is good. It changes nothing where
 // it returns an error.
-func (l *Loader) replace(ctx context.Context, specs []Spec, own []blocklist.Name) (u Updated) {
+func (l *Loader) replace(ctx context.Context, specs []Spec, own []blocklist.Name) (a answer) {
 	lists, _ := want(specs, own)
 	first := lists[0]
 	switch {
 	case l.options.Dir == "" || l.options.ReadOnly:
-		u.Err = fmt.Errorf("list %s: there is no directory to keep it in", first.key)
-		return u
+		a.err = errors.New("there is no directory to keep it in")
+		return a
 	case first.key.confidential && l.options.Identity == nil:
-		u.Err = fmt.Errorf("list %s: a confidential list is kept only encrypted, and there is no key for that: set confidential_key", first.key)
-		return u
+		a.err = errors.New("a confidential list is kept only encrypted, and there is no key for that: set confidential_key")
+		return a
 	}
 	old := l.wholeCopy(first)
 	if old != nil {
@@ -144,8 +117,8 @@ func (l *Loader) replace(ctx context.Context, specs []Spec, own []blocklist.Name
 
 	temp, err := l.newTemp(first.key.source())
 	if err != nil {
-		u.Err = fmt.Errorf("list %s: %w", first.key, err)
-		return u
+		a.err = err
+		return a
 	}
 	defer func() {
 		_ = temp.Close()
@@ -153,18 +126,15 @@ func (l *Loader) replace(ctx context.Context, specs []Spec, own []blocklist.Name
 	}()
 	got := download{textFile: textFile{file: temp, identity: l.options.Identity}, encrypt: first.key.confidential}
 	if first.key.zone != "" {
-		err = l.transfer(ctx, first, old, &got)
+		a.err = l.transfer(ctx, first, old, &got)
 	} else {
-		err = l.fetch(ctx, specs, lists, old, &got)
+		a.err = l.fetch(ctx, specs, lists, old, &got)
 	}
-	u.Bytes = got.wire
-	if err == nil && !got.unchanged {
-		u.Changed, err = l.accept(ctx, specs, lists, old, &got)
+	a.bytes = got.wire
+	if a.err == nil && !got.unchanged {
+		a.changed, a.taken, a.err = l.accept(ctx, specs, lists, old, &got)
 	}
-	if err != nil {
-		u.Err = fmt.Errorf("list %s: %w", first.key, err)
-	}
-	return u
+	return a
 }
 
 // wholeCopy opens the copy of a list, nil where none serves. That it is as it was written is seen each time:
@@ -234,7 +204,9 @@ func (l *Loader) fetch(ctx context.Context, specs []Spec, lists []*wanted, old *
 	q := fetchRequest{URL: w.key.url, Member: w.key.member, SHA256: sum(specs), Progress: func(done, total int64) {
 		l.reporter.report(w.id, "fetch", done, total)
 	}}
-	if st := l.state.get(w.key.source()); old != nil && st.AskedFor == askedFor(lists, q.SHA256, old.digest) {
+	st := l.state.get(w.key.source())
+	q.ShowNames = !w.key.confidential && !st.Secret
+	if old != nil && st.AskedFor == askedFor(lists, q.SHA256, old.digest) {
 		q.ETag, q.LastModified = st.ETag, st.LastModified
 	}
 	dst, err := d.start()
@@ -286,8 +258,9 @@ func askedFor(lists []*wanted, sum string, d digest) string {
 	return fingerprint(sum, d.sum[:], fits)
 }
 
-// accept has a new text replace the copy, if it is a good one for each list that is read from it.
-func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old *storedCopy, d *download) (changed bool, err error) {
+// accept has a new text replace the copy, if it is a good one for each list that is read from it. It returns
+// their counts.
+func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old *storedCopy, d *download) (changed bool, taken map[loadKey]*blocklist.List, err error) {
 	source := lists[0].key.source()
 	st := l.state.get(source)
 	var before *blocklist.List
@@ -299,13 +272,14 @@ func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old 
 	}
 	info, err := d.file.Stat()
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
+	taken = map[loadKey]*blocklist.List{}
 	var contents []*content
 	for _, w := range lists {
 		c, _, err := l.read(ctx, w, d.textFile, info.Size())
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		rules := guardRules{
 			Fetched: true, MinShare: minShare(specs), Never: l.options.Never, Canaries: w.canaries, Confidential: c.secret,
@@ -313,9 +287,9 @@ func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old 
 		err = guard(c.list, before, rules)
 		c.list.Release()
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
-		contents = append(contents, c)
+		contents, taken[w.key] = append(contents, c), c.list
 	}
 	about := contents[0].caption
 	about.modified = modified(d.modified, l.options.Now(), old, about.digest)
@@ -323,7 +297,7 @@ func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old 
 	l.mu.Lock() // a Load that knows of the old text must be able to read it
 	defer l.mu.Unlock()
 	if _, err := l.copies.save(source, d.textFile, contents[0].secret, about, st.Refused); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	l.state.change(source, func(st *listState) {
 		for _, c := range contents {
@@ -333,7 +307,7 @@ func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old 
 		st.Refused = false
 		st.ETag, st.LastModified, st.AskedFor = d.etag, d.lastModified, askedFor(lists, sum(specs), about.digest)
 	})
-	return old == nil || old.digest != about.digest, nil
+	return old == nil || old.digest != about.digest, taken, nil
 }
 
 // minShare is the most that a Spec of a source asks for.

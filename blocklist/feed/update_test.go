@@ -80,7 +80,7 @@ func (p *publisher) update(due bool) string {
 	case len(out) == 0:
 		return "not asked"
 	case out[0].Err != nil:
-		return strings.ReplaceAll(out[0].Err.Error(), p.spec.URL, "URL")
+		return out[0].Err.Error()
 	case out[0].Changed:
 		return "changed"
 	}
@@ -163,19 +163,19 @@ func TestAVersionThatIsRefusedLeavesTheOldOneInForce(t *testing.T) {
 		change func(*Spec)
 		err    string
 	}{
-		{"a page", text("<html><title>Sign in</title>"), nil, "list URL: not a list: HTML or XML"},
-		{"nothing", text(""), nil, "list URL: list without a usable line: nothing in it"},
-		{"a short one", text("a.example.org\nb.example.org\n"), nil, "list URL: refused: it has 2 entries, less than 70 % of the 4 before (if the publisher did cut it down, lower min_share)"},
-		{"one that is short by its own measure", text("a.example.org\nb.example.org\nc.example.org\n"), func(s *Spec) { s.MinShare = 80 }, "list URL: refused: it has 3 entries, less than 80 % of the 4 before (if the publisher did cut it down, lower min_share)"},
-		{"a broad one", text(good + "co.uk\n"), nil, "list URL: refused: 1 of its 5 entries cover a public suffix, a top-level domain or the site's own zones, more than 1 %"},
-		{"one with what must not be blocked", text(good + "gov.example\n"), nil, "list URL: refused: it blocks a name that must never be blocked: www.gov.example"},
-		{"one without its canary", text(later), func(s *Spec) { s.Canaries = []blocklist.Name{"\x01d\x07example\x03org\x00"} }, "list URL: refused: it lacks a name written under canaries: d.example.org"},
-		{"another file", text(later), func(s *Spec) { s.SHA256 = "00" }, fmt.Sprintf("list URL: its sha256 is %x, and the configuration wants 00", sha256.Sum256([]byte(later)))},
-		{"an error", http.NotFound, nil, "list URL: the server answered 404 Not Found"},
+		{"a page", text("<html><title>Sign in</title>"), nil, "not a list: HTML or XML"},
+		{"nothing", text(""), nil, "list without a usable line: nothing in it"},
+		{"a short one", text("a.example.org\nb.example.org\n"), nil, "refused: it has 2 entries, less than 70 % of the 4 before (if the publisher did cut it down, lower min_share)"},
+		{"one that is short by its own measure", text("a.example.org\nb.example.org\nc.example.org\n"), func(s *Spec) { s.MinShare = 80 }, "refused: it has 3 entries, less than 80 % of the 4 before (if the publisher did cut it down, lower min_share)"},
+		{"a broad one", text(good + "co.uk\n"), nil, "refused: 1 of its 5 entries cover a public suffix, a top-level domain or the site's own zones, more than 1 %"},
+		{"one with what must not be blocked", text(good + "gov.example\n"), nil, "refused: it blocks a name that must never be blocked: www.gov.example"},
+		{"one without its canary", text(later), func(s *Spec) { s.Canaries = []blocklist.Name{"\x01d\x07example\x03org\x00"} }, "refused: it lacks a name written under canaries: d.example.org"},
+		{"another file", text(later), func(s *Spec) { s.SHA256 = "00" }, fmt.Sprintf("its sha256 is %x, and the configuration wants 00", sha256.Sum256([]byte(later)))},
+		{"an error", http.NotFound, nil, "the server answered 404 Not Found"},
 		{"half of it", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte(good))
-		}, nil, "list URL: the connection ended after 56 of 100 bytes"},
+		}, nil, "the connection ended after 56 of 100 bytes"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			p := newPublisher(t)
@@ -206,8 +206,8 @@ func TestAVersionIsHeldToTheCanariesOfToday(t *testing.T) {
 	p.publish(good)
 	p.wantUpdate("at first", "changed")
 	p.spec.Canaries = []blocklist.Name{mustName(t, "e.example.org")}
-	p.wantUpdate("which the server has not changed", "list URL: refused: it lacks a name written under canaries: e.example.org")
-	p.wantLoad("", "copy abcd: list URL: refused: it lacks a name written under canaries: e.example.org")
+	p.wantUpdate("which the server has not changed", "refused: it lacks a name written under canaries: e.example.org")
+	p.wantLoad("", "copy abcd: refused: it lacks a name written under canaries: e.example.org")
 }
 
 func TestAFileIsHeldToItsCanariesAlone(t *testing.T) {
@@ -218,7 +218,7 @@ func TestAFileIsHeldToItsCanariesAlone(t *testing.T) {
 	s.put(specs[0].Path, "a.example.org\nco.uk\ncom\nwww.gov.uk\n")
 	s.wantAll("cut down by IT", specs, "source a")
 	s.put(specs[0].Path, "b.example.org\n")
-	missing := "list list-0.txt: refused: it lacks a name written under canaries: a.example.org"
+	missing := "refused: it lacks a name written under canaries: a.example.org"
 	s.wantAll("without its canary", specs, "memory a: "+missing)
 	s.restart()
 	s.wantAll("and after a restart", specs, "copy a: "+missing)
@@ -277,11 +277,9 @@ func TestListsAreAskedForWhenTheyAreDue(t *testing.T) {
 	t.Run("and after a failure soon, then less often, never beyond the refresh", func(t *testing.T) {
 		p.serve(http.NotFound)
 		var waits []time.Duration
+		p.now = p.now.Add(next())
 		for range 13 {
 			p.update(true)
-			if len(waits) == 0 {
-				p.update(false)
-			}
 			waits = append(waits, next())
 			p.now = p.now.Add(next())
 		}
@@ -298,6 +296,138 @@ func TestListsAreAskedForWhenTheyAreDue(t *testing.T) {
 			t.Errorf("after a success: %v", wait)
 		}
 	})
+}
+
+func TestWhoAsksByHandDoesNotPutOffWhenAListIsDue(t *testing.T) {
+	p := newPublisher(t)
+	p.publish(good)
+	due := func() time.Time { return p.loader.Next([]Spec{p.spec}) }
+	p.wantUpdate("at first", "changed")
+	const gone = "the server answered 404 Not Found"
+	p.serve(http.NotFound)
+	before := due()
+	p.wantUpdate("by hand", gone)
+	if !due().Equal(before) {
+		t.Errorf("due %v, then %v", before, due())
+	}
+
+	p.now = before
+	for range 4 { // fail, then 1, 2, 4 and 8 minutes
+		p.update(true)
+		p.now = due()
+	}
+	p.now = p.now.Add(-time.Minute)
+	before = due()
+	for range 5 {
+		p.wantUpdate("by hand", gone)
+	}
+	if !due().Equal(before) {
+		t.Errorf("after failures, due %v, then %v", before, due())
+	}
+	p.now = before
+	for range 2 {
+		p.wantUpdate("by hand, when it is due", gone)
+		if wait := due().Sub(p.now); wait != 8*time.Minute {
+			t.Errorf("after four failures, due in %v", wait)
+		}
+	}
+	p.now = due()
+	p.update(true)
+	if wait := due().Sub(p.now); wait != 16*time.Minute {
+		t.Errorf("after the fifth, due in %v", wait)
+	}
+	p.publish(good)
+	p.wantUpdate("a success is one", "unchanged")
+	if wait := due().Sub(p.now); wait < 24*time.Hour*9/10 {
+		t.Errorf("due in %v", wait)
+	}
+}
+
+func TestANewProcessAsksAtOnceForWhatFailedOrIsMissing(t *testing.T) {
+	p := newPublisher(t)
+	p.serve(http.NotFound)
+	wait := func() time.Duration { return p.loader.Next([]Spec{p.spec}).Sub(p.now) }
+	for range 8 {
+		p.update(true)
+		p.now = p.now.Add(wait())
+	}
+	p.update(true)
+	if wait() != 256*time.Minute {
+		t.Errorf("after nine failures, due in %v", wait())
+	}
+	p.restart()
+	if wait() != 0 {
+		t.Errorf("after a restart, due in %v", wait())
+	}
+	if p.update(true) == "not asked" || wait() != 512*time.Minute {
+		t.Errorf("once it has asked, due in %v", wait())
+	}
+
+	p.publish(good)
+	p.wantUpdate("at first", "changed")
+	p.restart()
+	if wait() < 21*time.Hour {
+		t.Errorf("what is there is due in %v", wait())
+	}
+	if err := os.Remove(p.files()[0]); err != nil {
+		t.Fatal(err)
+	}
+	if wait() != 0 {
+		t.Errorf("what is missing is due in %v", wait())
+	}
+}
+
+func TestARequiredListWithoutContentIsAskedForEveryHalfMinute(t *testing.T) {
+	p := newPublisher(t)
+	p.serve(http.NotFound)
+	wait := func() time.Duration { return p.loader.Next([]Spec{p.spec}).Sub(p.now) }
+	for range 10 {
+		p.update(true)
+		p.now = p.now.Add(wait())
+	}
+	p.update(true)
+	p.spec.Required = true
+	if wait() != 30*time.Second {
+		t.Errorf("once it is required, due in %v", wait())
+	}
+	for range 10 {
+		p.now = p.now.Add(30 * time.Second)
+		if p.update(true) == "not asked" || wait() != 30*time.Second {
+			t.Fatalf("due in %v", wait())
+		}
+	}
+	p.now = p.now.Add(20 * time.Second)
+	if p.update(false); wait() != 10*time.Second {
+		t.Errorf("after a try by hand, due in %v", wait())
+	}
+	p.now = p.now.Add(-time.Hour)
+	if wait() != 0 {
+		t.Errorf("when the clock went back, due in %v", wait())
+	}
+	other := p.spec
+	other.ID, other.Required = "other", false
+	if out := p.loader.Update(t.Context(), []Spec{other, p.spec}, nil, true); len(out) != 2 || wait() != 30*time.Second {
+		t.Errorf("where another does without: %d outcomes, due in %v", len(out), wait())
+	}
+
+	p.publish(good)
+	p.wantUpdate("then", "changed")
+	p.serve(http.NotFound)
+	p.now = p.now.Add(wait())
+	for _, want := range []time.Duration{time.Minute, 2 * time.Minute} {
+		if p.update(true); wait() != want {
+			t.Errorf("with content, due in %v, want %v", wait(), want)
+		}
+		p.now = p.now.Add(wait())
+	}
+}
+
+func TestAnErrorThatWasKeptWithTheNameOfItsListIsShownAsItIs(t *testing.T) {
+	p := newPublisher(t)
+	p.publish(good)
+	p.update(false)
+	p.loader.state.change(keyOf(p.spec).source(), func(st *listState) { st.Error = "list " + p.spec.URL + ": gone" })
+	p.wantLoad("", "copy abcd: list URL: gone")
 }
 
 func TestAnUpdateThatIsStoppedSaysNothingOfTheSource(t *testing.T) {

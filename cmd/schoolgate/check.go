@@ -90,7 +90,7 @@ func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.
 	result.Problems = append(result.Problems, missing...)
 	for _, f := range failing {
 		asked := func(l feed.Loaded) bool {
-			return (l.URL != "" || l.Zone != nil) && l.Line == f.Line && l.Column == f.Column
+			return (l.URL != "" || l.Zone != nil) && !filter.NeedsService(l) && l.Line == f.Line && l.Column == f.Column
 		}
 		if fetch && slices.ContainsFunc(filter.Lists, asked) {
 			result.Problems = append(result.Problems, f)

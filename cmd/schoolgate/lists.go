@@ -5,27 +5,31 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
 	"schoolgate/cmd/schoolgate/daemon"
+	"schoolgate/config"
 )
 
 func setupListsStatus(fs *flag.FlagSet) action {
 	asJSON := jsonFlag(fs)
 	return func(ctx context.Context, inv *invocation) error {
-		lists, notes, err := listStatus(ctx, inv)
+		lists, notes, now, err := listStatus(ctx, inv)
 		if err != nil {
 			return err
 		}
 		if *asJSON {
 			return printJSON(inv.stdout, lists)
 		}
-		if err := printLists(inv, lists); err != nil {
+		if err := printLists(inv.stdout, lists, now); err != nil {
 			return err
 		}
+		printListProblems(inv.stdout, "!", lists)
 		for _, n := range notes {
 			fmt.Fprintln(inv.stdout, n)
 		}
@@ -33,28 +37,31 @@ func setupListsStatus(fs *flag.FlagSet) action {
 	}
 }
 
-// listStatus asks the running schoolgate, and where none runs reads the lists itself.
-func listStatus(ctx context.Context, inv *invocation) (lists []daemon.ListStatus, notes []string, err error) {
+// listStatus asks the running schoolgate, and where none runs reads the lists itself. now is by the
+// school's clock.
+func listStatus(ctx context.Context, inv *invocation) (lists []daemon.ListStatus, notes []string, now time.Time, err error) {
 	cfg, err := inv.inForce()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, now, err
 	}
 	running, s, err := inv.running(ctx, cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, now, err
 	}
 	if running != nil {
-		return s.Lists, s.Notes, nil
+		return s.Lists, s.Notes, s.Time, nil
 	}
 	filter, err := assemble(ctx, cfg, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, now, err
 	}
-	return filter.ListStatus(time.Now()), filter.Notes(), nil
+	now = time.Now().In(cfg.Timezone)
+	return filter.ListStatus(now), filter.Notes(), now, nil
 }
 
-func printLists(inv *invocation, lists []daemon.ListStatus) error {
-	err := table(inv.stdout, func(line func(string, ...any)) {
+// printLists writes the table of lists. now is by the school's clock.
+func printLists(w io.Writer, lists []daemon.ListStatus, now time.Time) error {
+	return table(w, func(line func(string, ...any)) {
 		line("CATEGORY\tLIST\tFORMAT\tENTRIES\tNOT ENFORCEABLE\tSKIPPED\tAGE\tCHECKED\tNEXT\tSTATE")
 		for _, l := range lists {
 			state := l.State
@@ -67,31 +74,58 @@ func printLists(inv *invocation, lists []daemon.ListStatus) error {
 			if l.OnTrial {
 				day, _, _ := strings.Cut(l.TrialEnds, "T")
 				state += ", on trial until " + day
+			} else if l.Trial != "" && l.State == "missing" {
+				state += ", trial " + l.Trial + " once loaded"
 			}
-			line("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s", l.Category, l.List, orDash(l.Format), l.Entries, l.NotEnforceable, l.Skipped,
-				age(l), minute(l.Checked), minute(l.Next), state)
+			line("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Category, shorten(l.List), orDash(l.Format),
+				thousands(l.Entries), thousands(l.NotEnforceable), thousands(l.Skipped), age(l), moment(l.Checked, now), moment(l.Next, now), state)
 		}
 	})
-	printListProblems(inv.stdout, lists)
-	return err
 }
 
-// printListProblems says of each list that is not as its source has it, why.
-func printListProblems(w io.Writer, lists []daemon.ListStatus) {
+// printListProblems says of each list that is not as its source has it, why, behind a mark. What several
+// categories have is said once.
+func printListProblems(w io.Writer, mark string, lists []daemon.ListStatus) {
+	said := map[string]bool{}
 	for _, l := range lists {
-		if l.Problem != "" {
-			fmt.Fprintf(w, "  ! %s: %s\n", l.List, l.Problem)
+		line := fmt.Sprintf("  %s %s: %s\n", mark, l.List, l.Problem)
+		if l.Problem != "" && !said[line] {
+			fmt.Fprint(w, line)
 		}
+		said[line] = true
 	}
 }
 
-// minute is a time of a status, RFC 3339, as people read it.
-func minute(at string) string {
+// moment is a time of a status, RFC 3339 by the school's clock like now, as people read it: "18:21" for
+// today, else "20 Nov".
+func moment(at string, now time.Time) string {
 	t, err := time.Parse(time.RFC3339, at)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "-"
+	case t.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return t.Format("15:04")
 	}
-	return t.Format("01-02 15:04")
+	return t.Format("2 Jan")
+}
+
+// thousands is a number that is not negative, "2,000,000".
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// shorten cuts a list's ID for a table: of a path or a URL both ends say more than the middle.
+func shorten(id string) string {
+	const width = 60
+	r := []rune(id)
+	if len(r) <= width {
+		return id
+	}
+	return string(r[:width/2-1]) + "…" + string(r[len(r)-width/2:])
 }
 
 // age is that of a list's content, in the largest unit that says something.
@@ -140,8 +174,8 @@ func setupListsLint(fs *flag.FlagSet) action {
 		}
 		findings, unusable := []finding{}, 0
 		for _, l := range filter.Lists {
-			found := lint(filter.Config.Policy.Categories[l.Category].Name, l)
-			if l.Err != nil {
+			found := lint(cfg, l)
+			if slices.ContainsFunc(found, func(f finding) bool { return f.Kind == "unusable" }) {
 				unusable++
 			}
 			findings = append(findings, found...)
@@ -161,10 +195,19 @@ func setupListsLint(fs *flag.FlagSet) action {
 	}
 }
 
-func lint(category string, l feed.Loaded) []finding {
+// lint says what is wrong with a list. That a server can't be reached now is no fault of the copy.
+func lint(cfg *config.Config, l feed.Loaded) []finding {
 	var out []finding
-	if l.Err != nil {
-		out = append(out, finding{Category: category, List: l.ID, Kind: "unusable", Reason: l.Err.Error()})
+	category := cfg.Policy.Categories[l.Category].Name
+	switch {
+	case l.Err == nil:
+	case l.List != nil && (l.URL != "" || l.Zone != nil):
+		out = append(out, finding{
+			Category: category, List: l.ID, Kind: "warning",
+			Reason: fmt.Sprintf("last fetch failed (%v); the copy of %s is in use", l.Err, l.Modified.In(cfg.Timezone).Format("2006-01-02 15:04")),
+		})
+	default:
+		out = append(out, finding{Category: category, List: l.ID, Kind: "unusable", Reason: daemon.Reason(l)})
 	}
 	if l.List == nil {
 		return out

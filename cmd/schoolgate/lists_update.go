@@ -24,7 +24,7 @@ func setupListsUpdate(fs *flag.FlagSet) action {
 			return err
 		}
 		if _, err := daemon.SelectLists(cfg, inv.args); err != nil {
-			return wrongUse("lists update: %w", err)
+			return wrongUse("lists update: %w", nearestList(err))
 		}
 		updated, err := metered(ctx, inv, func(ctx context.Context, progress func(feed.Progress)) ([]daemon.UpdatedList, error) {
 			return updateLists(ctx, inv, cfg, inv.args, progress)
@@ -44,19 +44,38 @@ func setupListsUpdate(fs *flag.FlagSet) action {
 	}
 }
 
+// nearestList adds to the error about a list that is not known the one that may have been meant.
+func nearestList(err error) error {
+	unknown, ok := errors.AsType[*daemon.UnknownList](err)
+	if !ok {
+		return err
+	}
+	for _, name := range unknown.Known { // of a path or a URL people write the end
+		if strings.Contains(name, unknown.Name) {
+			return fmt.Errorf("%s (did you mean %q?)", unknown.Reason(), name)
+		}
+	}
+	if len(unknown.Known) > 0 {
+		if best := nearest(unknown.Name, unknown.Known); isNear(unknown.Name, best) {
+			return fmt.Errorf("%s (did you mean %q?)", unknown.Reason(), best)
+		}
+	}
+	return err
+}
+
 // updateLists asks the running schoolgate to fetch lists; where none runs it does that itself, for the
 // next start.
-func updateLists(ctx context.Context, inv *invocation, cfg *config.Config, ids []string, progress func(feed.Progress)) ([]daemon.UpdatedList, error) {
+func updateLists(ctx context.Context, inv *invocation, cfg *config.Config, names []string, progress func(feed.Progress)) ([]daemon.UpdatedList, error) {
 	running, _, err := inv.running(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	if running != nil {
-		return running.UpdateLists(ctx, ids, progress)
+		return running.UpdateLists(ctx, names, progress)
 	}
 	var updated []feed.Updated
-	filter, err := withLists(ctx, cfg, progress, func(loader *feed.Loader) error {
-		specs, err := daemon.SelectLists(cfg, ids)
+	filter, err := withLists(ctx, inv, cfg, progress, func(loader *feed.Loader) error {
+		specs, err := daemon.SelectLists(cfg, names)
 		updated = loader.Update(ctx, specs, daemon.OwnNames(cfg), false)
 		return err
 	})
@@ -72,25 +91,20 @@ func printUpdated(w io.Writer, updated []daemon.UpdatedList) error {
 		return nil
 	}
 	err := table(w, func(line func(string, ...any)) {
-		line("CATEGORY\tLIST\tOUTCOME\tENTRIES\tFETCHED")
+		line("CATEGORY\tLIST\tOUTCOME\tENTRIES\tSKIPPED\tFETCHED")
 		for _, u := range updated {
-			outcome := "up to date"
-			switch {
-			case u.Error != "" && u.Entries > 0:
-				outcome = "KEPT"
-			case u.Error != "":
-				outcome = "MISSING"
-			case u.Changed:
-				outcome = "updated"
+			outcome := strings.ReplaceAll(u.Outcome, "_", " ")
+			if u.Error != "" {
+				outcome = strings.ToUpper(outcome)
 			}
-			line("%s\t%s\t%s\t%d\t%s", u.Category, u.List, outcome, u.Entries, size(u.Bytes))
+			line("%s\t%s\t%s\t%s\t%s\t%s", u.Category, shorten(u.List), outcome, thousands(u.Entries), thousands(u.Skipped), size(u.Bytes))
 		}
 	})
+	var failed []daemon.ListStatus
 	for _, u := range updated {
-		if u.Error != "" {
-			fmt.Fprintf(w, "  ! %s: %s\n", u.List, u.Error)
-		}
+		failed = append(failed, daemon.ListStatus{List: u.List, Problem: u.Error})
 	}
+	printListProblems(w, "!", failed)
 	return err
 }
 
@@ -118,12 +132,22 @@ func setupListsCompile(fs *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		failed := slices.ContainsFunc(compiled.Lists, func(l daemon.ListStatus) bool { return l.Problem != "" })
+		// What a server did not send before is no failure of what is done here.
+		var own, fetched []daemon.ListStatus
+		for _, l := range compiled.Lists {
+			if l.Fetched {
+				fetched = append(fetched, l)
+			} else {
+				own = append(own, l)
+			}
+		}
+		failed := slices.ContainsFunc(own, func(l daemon.ListStatus) bool { return l.Problem != "" })
 		if *asJSON {
 			err = printJSON(inv.stdout, compiled)
 		} else {
 			fmt.Fprintf(inv.stdout, "compiled in %.1f s: %s\n", compiled.Seconds, compiled.Summary)
-			printListProblems(inv.stdout, compiled.Lists)
+			printListProblems(inv.stdout, "!", own)
+			printListProblems(inv.stdout, "note:", fetched)
 		}
 		if err == nil && failed {
 			return errNo()
@@ -143,7 +167,7 @@ func compileLists(ctx context.Context, inv *invocation, cfg *config.Config, prog
 		return running.CompileLists(ctx, progress)
 	}
 	began := time.Now()
-	filter, err := withLists(ctx, cfg, progress, nil)
+	filter, err := withLists(ctx, inv, cfg, progress, nil)
 	if err != nil {
 		return daemon.CompiledLists{}, err
 	}
@@ -152,12 +176,13 @@ func compileLists(ctx context.Context, inv *invocation, cfg *config.Config, prog
 
 // withLists takes the data directory, does something with the lists in it, and takes them up, so that
 // the next start has them compiled.
-func withLists(ctx context.Context, cfg *config.Config, progress func(feed.Progress), do func(*feed.Loader) error) (*daemon.Filter, error) {
+func withLists(ctx context.Context, inv *invocation, cfg *config.Config, progress func(feed.Progress), do func(*feed.Loader) error) (*daemon.Filter, error) {
 	lock, err := daemon.Lock(cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Close()
+	fmt.Fprintln(inv.stderr, "note: schoolgate is not running; this is for its next start")
 	options := daemon.LoaderOptions(cfg)
 	options.Progress = progress
 	loader := feed.New(options)
@@ -183,7 +208,7 @@ func setupListsConfirm(fs *flag.FlagSet) action {
 		}
 		spec, err := daemon.SelectTrial(cfg, id, *category)
 		if err != nil {
-			return wrongUse("lists confirm: %w", err)
+			return wrongUse("lists confirm: %w", nearestList(err))
 		}
 		running, _, err := inv.running(ctx, cfg)
 		if err != nil {
@@ -213,20 +238,20 @@ func setupListsCatalogue(fs *flag.FlagSet) action {
 		found := []listing{}
 		for _, l := range feed.Catalogue() {
 			text := strings.ToLower(strings.Join([]string{l.Name, l.Title, l.About}, " "))
+			about := listing{l.Name, l.Title, l.URL, l.Member, string(l.Format), l.Licence, l.About}
+			if len(inv.args) > 0 && strings.EqualFold(inv.args[0], l.Name) {
+				found = []listing{about}
+				break
+			}
 			if len(inv.args) == 0 || strings.Contains(text, strings.ToLower(inv.args[0])) {
-				found = append(found, listing{l.Name, l.Title, l.URL, l.Member, string(l.Format), l.Licence, l.About})
+				found = append(found, about)
 			}
 		}
 		var err error
 		if *asJSON {
 			err = printJSON(inv.stdout, found)
 		} else if len(found) > 0 {
-			err = table(inv.stdout, func(line func(string, ...any)) {
-				line("NAME\tTITLE\tFORMAT\tLICENCE")
-				for _, l := range found {
-					line("%s\t%s\t%s\t%s", l.Name, l.Title, l.Format, l.Licence)
-				}
-			})
+			err = printCatalogue(inv.stdout, found)
 		}
 		if err == nil && len(found) == 0 {
 			if !*asJSON {
@@ -236,6 +261,27 @@ func setupListsCatalogue(fs *flag.FlagSet) action {
 		}
 		return err
 	}
+}
+
+// printCatalogue writes a table of public lists, how a configuration names one, and of a single one all that
+// there is to say.
+func printCatalogue(w io.Writer, found []listing) error {
+	err := table(w, func(line func(string, ...any)) {
+		line("NAME\tTITLE\tFORMAT\tLICENCE")
+		for _, l := range found {
+			line("%s\t%s\t%s\t%s", l.Name, l.Title, l.Format, l.Licence)
+		}
+	})
+	if len(found) == 1 {
+		l := found[0]
+		address := l.URL
+		if l.Member != "" {
+			address += " (" + l.Member + " in it)"
+		}
+		fmt.Fprintf(w, "\n%s\naddress  %s\nlicence  %s\n\n", l.About, address, l.Licence)
+	}
+	fmt.Fprintf(w, "write one as: lists: [%q]\n", found[0].Name)
+	return err
 }
 
 // listing is a public list in the JSON of `lists catalogue`.

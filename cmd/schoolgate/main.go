@@ -314,11 +314,14 @@ func usage(c command) string {
 // suggest returns " (did you mean …?)" where one of the names is near to the word.
 func suggest(word string, names []string) string {
 	best := nearest(word, names)
-	if distance(word, best) > 1+len(word)/3 {
+	if !isNear(word, best) {
 		return " (see `schoolgate help`)"
 	}
 	return fmt.Sprintf(" (did you mean %q?)", best)
 }
+
+// isNear reports whether a word may be a name mistyped.
+func isNear(word, name string) bool { return distance(word, name) <= 1+len(word)/3 }
 
 // nearest is the one of some names that is most like the word.
 func nearest(word string, names []string) string {

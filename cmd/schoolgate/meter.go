@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,32 +17,31 @@ import (
 )
 
 // meter shows how far a Load or an Update is: on a terminal in one line that is written over and over,
-// elsewhere in a line of the log for each thing that took its time. What is over at once shows nothing.
-// Safe for concurrent use.
+// elsewhere, at the end, in a line of the log for each list that took its time, in the order in which they
+// were done. What is over at once shows nothing. Safe for concurrent use.
 type meter struct {
 	w       io.Writer    // the terminal; nil for none
-	log     *slog.Logger // without a terminal
+	log     *slog.Logger // without a terminal; nil for none
 	now     func() time.Time
 	started time.Time
 
 	mu    sync.Mutex
 	width int // of what stands on the terminal's line
-	work  map[feed.Progress]*piece
+	work  []*piece
 }
 
-// piece is one list, or all, in one stage.
+// piece is one list, or all, in whatever stage.
 type piece struct {
+	list        string
 	began, last time.Time
-	done        int64
-	logged      bool
 }
 
 // worthwhile is from when on there is something to show.
 const worthwhile = time.Second
 
-// newMeter returns a meter on standard error. log is for where that is no terminal.
+// newMeter returns a meter on standard error. log is for where that is no terminal; nil for nobody.
 func newMeter(inv *invocation, log *slog.Logger) *meter {
-	m := &meter{log: log, now: time.Now, started: time.Now(), work: map[feed.Progress]*piece{}}
+	m := &meter{log: log, now: time.Now, started: time.Now()}
 	if f, isFile := inv.stderr.(*os.File); isFile && isatty.IsTerminal(f.Fd()) && inv.env("TERM") != "dumb" {
 		m.w = f
 	}
@@ -59,19 +59,14 @@ func (m *meter) report(p feed.Progress) {
 		}
 		return
 	}
-	key := feed.Progress{List: p.List, Stage: p.Stage}
-	work := m.work[key]
-	if work == nil {
-		work = &piece{began: now}
-		m.work[key] = work
+	i := slices.IndexFunc(m.work, func(w *piece) bool { return w.list == p.List })
+	if i < 0 {
+		i, m.work = len(m.work), append(m.work, &piece{list: p.List, began: now})
 	}
-	work.last, work.done = now, p.Done
-	if p.Total > 0 && p.Done >= p.Total {
-		m.tell(key, work)
-	}
+	m.work[i].last = now
 }
 
-// end wipes the line, and logs what came to no end of its own.
+// end wipes the line, or logs what took its time.
 func (m *meter) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,19 +74,13 @@ func (m *meter) end() {
 		m.draw("")
 		fmt.Fprint(m.w, "\r")
 	}
-	for key, work := range m.work {
-		m.tell(key, work)
+	slices.SortStableFunc(m.work, func(a, b *piece) int { return a.last.Compare(b.last) })
+	for _, w := range m.work {
+		if took := w.last.Sub(w.began); m.log != nil && took >= worthwhile {
+			m.log.Info("list read", "list", listName(w.list), "seconds", took.Round(100*time.Millisecond).Seconds())
+		}
 	}
-	m.work = map[feed.Progress]*piece{}
-}
-
-func (m *meter) tell(key feed.Progress, work *piece) {
-	took := work.last.Sub(work.began)
-	if work.logged || took < worthwhile {
-		return
-	}
-	work.logged = true
-	m.log.Info("lists", "stage", key.Stage, "list", listName(key.List), amount(key.Stage), work.done, "seconds", took.Seconds())
+	m.work = nil
 }
 
 // draw replaces what stands on the line.
@@ -112,7 +101,7 @@ func progressLine(p feed.Progress) string {
 	}
 	line := fmt.Sprintf("%-7s %-22s ", p.Stage, string(name))
 	unit, done, total := " MB", float64(p.Done)/1e6, float64(p.Total)/1e6
-	if amount(p.Stage) == "entries" {
+	if p.Stage == "compile" {
 		unit = "M entries"
 	}
 	if p.Total <= 0 {
@@ -130,17 +119,10 @@ func listName(id string) string {
 	return id
 }
 
-// amount is what the numbers of a stage count.
-func amount(stage string) string {
-	if stage == "compile" {
-		return "entries"
-	}
-	return "bytes"
-}
-
-// metered runs what may take its time with a meter on standard error.
+// metered runs what may take its time with a meter on standard error, if that is a terminal: elsewhere, as
+// under cron, a command says nothing but its outcome.
 func metered[T any](ctx context.Context, inv *invocation, do func(context.Context, func(feed.Progress)) (T, error)) (T, error) {
-	m := newMeter(inv, logger(inv))
+	m := newMeter(inv, nil)
 	defer m.end()
 	return do(ctx, m.report)
 }

@@ -16,7 +16,7 @@ func TestATerminalShowsHowFarTheListsAre(t *testing.T) {
 	t.Parallel()
 	var screen bytes.Buffer
 	now := time.Time{}
-	m := &meter{w: &screen, now: func() time.Time { return now }, work: map[feed.Progress]*piece{}}
+	m := &meter{w: &screen, now: func() time.Time { return now }}
 	m.report(feed.Progress{List: "a.txt", Stage: "read", Done: 10e6, Total: 40e6})
 	if screen.Len() > 0 {
 		t.Errorf("within the first second: %q", screen.String())
@@ -46,22 +46,29 @@ func TestATerminalShowsHowFarTheListsAre(t *testing.T) {
 	}
 }
 
-func TestALogHasWhatTookOverASecond(t *testing.T) {
+func TestALogHasOneLineForEachListThatTookOverASecond(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	now := time.Time{}
-	m := &meter{log: slog.New(slog.NewTextHandler(&log, nil)), now: func() time.Time { return now }, work: map[feed.Progress]*piece{}}
+	m := &meter{log: slog.New(slog.NewTextHandler(&log, nil)), now: func() time.Time { return now }}
 	for _, p := range []feed.Progress{
 		{List: "short.txt", Stage: "read", Done: 0, Total: 10},
-		{List: "long.txt", Stage: "read", Done: 0, Total: 40},
+		{List: "first.txt", Stage: "read", Done: 0, Total: 40},
 		{List: "short.txt", Stage: "read", Done: 10, Total: 10},
-		{List: "endless", Stage: "fetch", Done: 7},
+		{Stage: "compile", Done: 0, Total: 9},
+		{List: "second.txt", Stage: "read", Done: 7},
 	} {
 		m.report(p)
 	}
-	now = now.Add(1500 * time.Millisecond)
-	m.report(feed.Progress{List: "long.txt", Stage: "read", Done: 40, Total: 40})
-	m.report(feed.Progress{List: "endless", Stage: "fetch", Done: 8})
+	for _, p := range []feed.Progress{
+		{List: "first.txt", Stage: "read", Done: 40, Total: 40},
+		{List: "first.txt", Stage: "compile", Done: 3, Total: 3},
+		{List: "second.txt", Stage: "read", Done: 8},
+		{Stage: "compile", Done: 9, Total: 9},
+	} {
+		now = now.Add(1234 * time.Millisecond)
+		m.report(p)
+	}
 	m.end()
 	m.end()
 	var got []string
@@ -69,8 +76,24 @@ func TestALogHasWhatTookOverASecond(t *testing.T) {
 		_, rest, _ := strings.Cut(strings.TrimSpace(line), "msg=")
 		got = append(got, rest)
 	}
-	want := []string{"lists stage=read list=long.txt bytes=40 seconds=1.5", "lists stage=fetch list=endless bytes=8 seconds=1.5"}
+	want := []string{
+		`"list read" list=first.txt seconds=2.5`, `"list read" list=second.txt seconds=3.7`, `"list read" list="all lists" seconds=4.9`,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestACommandLogsNothingOfLists(t *testing.T) {
+	t.Parallel()
+	now := time.Time{}
+	var stderr bytes.Buffer
+	m := newMeter(&invocation{stderr: &stderr}, nil)
+	m.now = func() time.Time { now = now.Add(time.Minute); return now }
+	m.report(feed.Progress{List: "long.txt", Stage: "read"})
+	m.report(feed.Progress{List: "long.txt", Stage: "read"})
+	m.end()
+	if stderr.Len() > 0 {
+		t.Errorf("got %q", stderr.String())
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"schoolgate/cmd/schoolgate/daemon"
@@ -85,9 +87,13 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	if err := printLists(inv, s.Lists); err != nil {
+	if err := printLists(w, s.Lists, s.Time); err != nil {
 		return err
 	}
+	printListProblems(w, "!", slices.DeleteFunc(slices.Clone(s.Lists), func(l daemon.ListStatus) bool {
+		said := fmt.Sprintf("list %s of category %s ", l.List, l.Category)
+		return slices.ContainsFunc(s.Problems, func(p string) bool { return strings.HasPrefix(p, said) })
+	}))
 	for _, n := range s.Notes {
 		fmt.Fprintln(w, n)
 	}

@@ -112,11 +112,14 @@ var dataDirLine = regexp.MustCompile(`(?m)^data_dir[ \t]*:[ \t]*("[^"\n]*"|'[^'\
 
 // findAccepted looks for the copy of a configuration file that cannot be used: in the data_dir that
 // can still be read out of it, in ./data beside it, and in the state directory of the service. The
-// data directory is returned too; "" where there is nothing to fall back on.
+// data directory is returned too, absolute; "" where there is nothing to fall back on.
 func findAccepted(path, stateDir string) (dir string, a *accepted, err error) {
 	text, _ := os.ReadFile(path) // what can't be read says nothing
 	var broken []error
 	for _, dir := range dataDirs(path, text, stateDir) {
+		if dir, err = filepath.Abs(dir); err != nil { // as the configuration has it
+			return "", nil, err
+		}
 		a, err := readAccepted(dir)
 		if err != nil {
 			broken = append(broken, err)

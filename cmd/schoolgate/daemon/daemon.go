@@ -123,7 +123,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 	opened = append(opened, d.lock)
-	if !s.fallback {
+	if s.fallback == nil {
 		// The one before, to compare with. Damaged, it compares to nothing, and the next is written over it.
 		if s.accepted, err = readAccepted(cfg.DataDir); err != nil {
 			d.log.Error("start", "error", err)
@@ -181,7 +181,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	}
 	s.since = d.now()
 	d.current.Store(s)
-	d.telemetry.reloaded(!s.fallback, s.since)
+	d.telemetry.reloaded(s.fallback == nil, s.since)
 	return d, nil
 }
 
@@ -227,7 +227,7 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 	for _, reason := range why.Reasons {
 		d.log.Error("the configuration was refused at start; the last accepted one serves", "reason", reason)
 	}
-	return &snapshot{filter: &Filter{Config: cfg}, yaml: last.YAML, accepted: last, refused: why, fallback: true}, nil
+	return &snapshot{filter: &Filter{Config: cfg}, yaml: last.YAML, accepted: last, fallback: why}, nil
 }
 
 // closer closes by a function.
@@ -332,12 +332,7 @@ func (d *Daemon) Filter() *Filter { return d.current.Load().filter }
 
 // Fallback says why the configuration in force is the last accepted one instead of the file's; nil
 // where it is the file's.
-func (d *Daemon) Fallback() *Refused {
-	if s := d.current.Load(); s.fallback {
-		return s.refused
-	}
-	return nil
-}
+func (d *Daemon) Fallback() *Refused { return d.current.Load().fallback }
 
 // Ask puts a question to the resolver as if it came from an address, over "udp" or "tcp". With
 // unrecorded a breach is counted and leaves no record.

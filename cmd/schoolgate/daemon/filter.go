@@ -72,13 +72,15 @@ func (f *Filter) ListProblems() (refused, warned config.Errors) {
 		if l.Err == nil {
 			continue
 		}
-		p.Problem = l.Err.Error()
+		p.Problem = "list " + l.ID + ": " + Reason(l)
 		switch {
-		case isFetched(l.Spec) && l.List == nil && l.Checked.IsZero():
-			p.Hint = "it is fetched once schoolgate runs with it; schoolgate check --fetch tries it now"
+		case f.NeedsService(l):
+			p.Problem, p.Hint = "list "+l.ID+": can't be judged here", "only the service has the key"
+			warned = append(warned, p)
+		case isUnasked(l):
 			warned = append(warned, p)
 		case isFetched(l.Spec) && l.List != nil:
-			p.Hint = "its content of " + l.Modified.Format("2006-01-02 15:04") + " stays in use"
+			p.Hint = "its content" + f.of(l.Modified) + " stays in use"
 			warned = append(warned, p)
 		case isFetched(l.Spec) && l.Required:
 			p.Hint = "the list is required: see that it can be fetched"
@@ -93,11 +95,28 @@ func (f *Filter) ListProblems() (refused, warned config.Errors) {
 			p.Hint = "nothing of this list is blocked"
 			warned = append(warned, p)
 		default:
-			p.Hint = "its content of " + l.Modified.Format("2006-01-02 15:04") + " stays in use"
+			p.Hint = "its content" + f.of(l.Modified) + " stays in use"
 			warned = append(warned, p)
 		}
 	}
 	return refused, warned
+}
+
+// isUnasked reports whether a list is one of a server that nobody has ever asked for it.
+func isUnasked(l feed.Loaded) bool { return isFetched(l.Spec) && l.List == nil && l.Checked.IsZero() }
+
+// Reason is why a list that has an Err is not as its source has it.
+func Reason(l feed.Loaded) string {
+	if isUnasked(l) {
+		return "not fetched yet; schoolgate fetches it once it runs"
+	}
+	return l.Err.Error()
+}
+
+// NeedsService reports whether a list can't be read by this process because only the service is given the
+// key that it is encrypted to. What a server's list lacks is known as text alone, from the state of the lists.
+func (f *Filter) NeedsService(l feed.Loaded) bool {
+	return f.Config.IdentityElsewhere && l.List == nil && l.Err != nil && strings.Contains(l.Err.Error(), "there is no key")
 }
 
 // waiting are the required lists that have nothing to serve. While there is one the policy is not ready.
@@ -109,7 +128,7 @@ func (f *Filter) waiting() []feed.Loaded {
 func (f *Filter) Waiting() []string {
 	var out []string
 	for _, l := range f.waiting() {
-		out = append(out, fmt.Sprintf("list %s of category %s: %v", l.ID, f.category(l), l.Err))
+		out = append(out, fmt.Sprintf("list %s of category %s: %s", l.ID, f.category(l), Reason(l)))
 	}
 	return out
 }

@@ -21,12 +21,11 @@ func (d *Daemon) Problems() []string {
 func (d *Daemon) ownProblems() []string {
 	s := d.current.Load()
 	var out []string
+	if s.fallback != nil {
+		out = append(out, "the configuration was refused at start; the last accepted one serves: "+s.fallback.brief())
+	}
 	if s.refused != nil {
-		what := "the last reload was refused; the configuration before serves on"
-		if s.fallback {
-			what = "the configuration was refused at start; the last accepted one serves"
-		}
-		out = append(out, fmt.Sprintf("%s: %s", what, s.refused.brief()))
+		out = append(out, "the last reload was refused; the configuration before serves on: "+s.refused.brief())
 	}
 	if s.keepFailed != nil {
 		out = append(out, s.keepFailed.Error())
@@ -35,7 +34,7 @@ func (d *Daemon) ownProblems() []string {
 		out = append(out, "the lists on disk were refused; those before serve on: "+s.listsRefused.brief())
 	}
 	for _, l := range s.filter.Lists {
-		if l.Err != nil {
+		if l.Err != nil && !d.isAhead(l) {
 			out = append(out, s.filter.listProblem(l))
 		}
 	}
@@ -51,10 +50,8 @@ func (d *Daemon) ownProblems() []string {
 func (f *Filter) listProblem(l feed.Loaded) string {
 	name := fmt.Sprintf("list %s of category %s", l.ID, f.category(l))
 	switch {
-	case l.List != nil && l.Modified.IsZero():
-		return fmt.Sprintf("%s keeps its content: %v", name, l.Err)
 	case l.List != nil:
-		return fmt.Sprintf("%s keeps its content of %s: %v", name, l.Modified.In(f.Config.Timezone).Format(time.DateOnly), l.Err)
+		return fmt.Sprintf("%s could not be refreshed and keeps its %s%s: %v", name, Plural(entries(l), "entry", "entries"), f.of(l.Modified), l.Err)
 	case l.Required && l.Confidential && f.Config.Identity == nil:
 		return fmt.Sprintf("%s is required and cannot be read; confidential lists are kept on disk only where there is a key to encrypt them with "+
 			"(confidential_key), so questions are answered SERVFAIL until it is back: %v", name, l.Err)
@@ -62,6 +59,21 @@ func (f *Filter) listProblem(l feed.Loaded) string {
 		return fmt.Sprintf("%s is required and has never been there, so that queries fail: %v", name, l.Err)
 	}
 	return fmt.Sprintf("%s is missing: %v", name, l.Err)
+}
+
+// of is the time of a list's content by the school's clock, as the end of what it is the time of.
+func (f *Filter) of(modified time.Time) string {
+	if modified.IsZero() {
+		return ""
+	}
+	return modified.In(f.Config.Timezone).Format(" of 2006-01-02 15:04")
+}
+
+// isAhead reports whether a list is about to be fetched for the first time since the start, and there is
+// none until then: that is no problem yet.
+func (d *Daemon) isAhead(l feed.Loaded) bool {
+	return isUnasked(l) ||
+		isFetched(l.Spec) && l.List == nil && l.Checked.Before(d.started) && !nextFetch(d.loader, l.Spec).After(d.now())
 }
 
 // brief is the first reason, and how many there are besides.
@@ -90,19 +102,10 @@ func (d *Daemon) watchHealth(ctx context.Context) {
 // healthInterval is how soon IT learns of a problem that no reload brought about.
 const healthInterval = 15 * time.Second
 
-// raise alerts IT to each problem; the dispatcher sends the same one once a day at most. That a list is
-// about to be fetched for the first time is none yet.
+// raise alerts IT to each problem; the dispatcher sends the same one once a day at most.
 func (d *Daemon) raise() {
-	f, ahead := d.Filter(), map[string]bool{}
-	for _, l := range f.Lists {
-		if l.Err != nil && l.List == nil && isFetched(l.Spec) && l.Checked.IsZero() {
-			ahead[f.listProblem(l)] = true
-		}
-	}
 	for _, p := range d.ownProblems() {
-		if !ahead[p] {
-			d.tellIT(p)
-		}
+		d.tellIT(p)
 	}
 }
 
@@ -161,7 +164,7 @@ func (d *Daemon) statusLine() string {
 	switch {
 	case !s.filter.Policy.Ready():
 		return "waiting for a required list; what needs one is answered with SERVFAIL"
-	case s.fallback:
+	case s.fallback != nil:
 		return "the configuration was refused; serving the last accepted one"
 	case s.refused != nil:
 		return "serving; the last reload was refused"

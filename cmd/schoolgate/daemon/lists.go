@@ -11,6 +11,7 @@ import (
 
 	"schoolgate/blocklist/feed"
 	"schoolgate/config"
+	"schoolgate/policy"
 	"schoolgate/policy/breach"
 )
 
@@ -26,33 +27,71 @@ func LoaderOptions(cfg *config.Config) feed.Options {
 // isFetched reports whether a list comes from a server.
 func isFetched(s feed.Spec) bool { return s.URL != "" || s.Zone != nil }
 
-// SelectLists returns the lists of a configuration that are fetched: those with the given IDs, or all
-// for none.
-func SelectLists(cfg *config.Config, ids []string) ([]feed.Spec, error) {
+// nextFetch is when a fetched list is to be asked for.
+func nextFetch(loader *feed.Loader, s feed.Spec) time.Time {
+	s.Trial = 0 // whose end is no fetch
+	return loader.Next([]feed.Spec{s})
+}
+
+// UnknownList says that a configuration has no list of that name.
+type UnknownList struct {
+	Name, Category string // Category is "" where the list may be of any
+	Known          []string
+}
+
+// Error implements error.
+func (e *UnknownList) Error() string { return e.Reason() + " (lists status shows those it has)" }
+
+// Reason is Error without a hint.
+func (e *UnknownList) Reason() string {
+	if e.Category != "" {
+		return fmt.Sprintf("category %s has no list %s", e.Category, e.Name)
+	}
+	return "the configuration has no list " + e.Name
+}
+
+// SelectLists returns the lists of a configuration that are fetched: those with the given names, which
+// are IDs or categories, or all for none. The error is an *UnknownList where a name is neither.
+func SelectLists(cfg *config.Config, names []string) ([]feed.Spec, error) {
+	isNamed := func(s feed.Spec, name string) bool {
+		return s.ID == name || cfg.Policy.Categories[s.Category].Name == name
+	}
 	var out []feed.Spec
+	var known []string
 	for _, s := range cfg.Lists {
-		if isFetched(s) && (len(ids) == 0 || slices.Contains(ids, s.ID)) {
+		if !isFetched(s) {
+			continue
+		}
+		known = append(known, s.ID, cfg.Policy.Categories[s.Category].Name)
+		if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return isNamed(s, name) }) {
 			out = append(out, s)
 		}
 	}
-	for _, id := range ids {
+	for _, name := range names {
+		named := func(s feed.Spec) bool { return isNamed(s, name) }
 		switch {
-		case slices.ContainsFunc(out, func(s feed.Spec) bool { return s.ID == id }):
-		case slices.ContainsFunc(cfg.Lists, func(s feed.Spec) bool { return s.ID == id }):
-			return nil, fmt.Errorf("list %s is not fetched from anywhere (lists compile reads files again)", id)
+		case slices.ContainsFunc(out, named):
+		case slices.ContainsFunc(cfg.Lists, func(s feed.Spec) bool { return s.ID == name }):
+			return nil, fmt.Errorf("list %s is not fetched from anywhere (lists compile reads files again)", name)
+		case slices.ContainsFunc(cfg.Policy.Categories, func(c policy.Category) bool { return c.Name == name && c.TrialOf == "" }):
+			return nil, fmt.Errorf("no list of category %s is fetched from anywhere (lists compile reads files again)", name)
 		default:
-			return nil, fmt.Errorf("the configuration has no list %s (lists status shows those it has)", id)
+			return nil, &UnknownList{Name: name, Known: known}
 		}
 	}
 	return out, nil
 }
 
 // SelectTrial returns the list with an ID that may be on trial. category is needed where more than one
-// has the list.
+// has the list. The error is an *UnknownList where none has it.
 func SelectTrial(cfg *config.Config, id, category string) (feed.Spec, error) {
 	var found []feed.Spec
+	var ids []string // that could have been meant
 	known := false
 	for _, s := range cfg.Lists {
+		if s.Trial > 0 {
+			ids = append(ids, s.ID)
+		}
 		if s.ID != id || category != "" && cfg.Policy.Categories[s.Category].Name != category {
 			continue
 		}
@@ -67,34 +106,40 @@ func SelectTrial(cfg *config.Config, id, category string) (feed.Spec, error) {
 		return feed.Spec{}, fmt.Errorf("list %s is on trial in more than one category: say which, with --category", id)
 	case known:
 		return feed.Spec{}, fmt.Errorf("list %s has no trial", id)
-	case category != "":
-		return feed.Spec{}, fmt.Errorf("category %s has no list %s (lists status shows those it has)", category, id)
 	}
-	return feed.Spec{}, fmt.Errorf("the configuration has no list %s (lists status shows those it has)", id)
+	return feed.Spec{}, &UnknownList{Name: id, Category: category, Known: ids}
 }
 
 // UpdatedList is what became of a list that was asked for, in JSON.
 type UpdatedList struct {
 	Category string `json:"category"`
 	List     string `json:"list"`
-	Changed  bool   `json:"changed"`
-	Error    string `json:"error"` // why it keeps what it has; "" where it is as its source has it
-	Bytes    int64  `json:"bytes"` // that came over the wire
-	Entries  int    `json:"entries"`
+	// Outcome is "updated", "up_to_date", "kept" (old content, for the new can't be had or was refused) or
+	// "missing".
+	Outcome string `json:"outcome"`
+	Changed bool   `json:"changed"`
+	Error   string `json:"error"`   // why it is "kept" or "missing", else ""
+	Bytes   int64  `json:"bytes"`   // that came over the wire
+	Entries int    `json:"entries"` // in use, that DNS can enforce
+	Skipped int    `json:"skipped"` // lines of what is in use that could not be read
 }
 
-// UpdatedLists describes what an Update has done, with the entries that each list has in f.
+// UpdatedLists describes what an Update has done, with what each list has in f.
 func (f *Filter) UpdatedLists(updated []feed.Updated) []UpdatedList {
 	out := []UpdatedList{}
 	for _, u := range updated {
-		about := UpdatedList{Category: f.Config.Policy.Categories[u.Category].Name, List: u.ID, Changed: u.Changed, Bytes: u.Bytes}
-		if u.Err != nil {
-			about.Error = u.Err.Error()
+		about := UpdatedList{Category: f.Config.Policy.Categories[u.Category].Name, List: u.ID, Outcome: "up_to_date", Changed: u.Changed, Bytes: u.Bytes}
+		i := slices.IndexFunc(f.Lists, func(l feed.Loaded) bool { return l.ID == u.ID && l.Category == u.Category && l.List != nil })
+		if i >= 0 {
+			about.Entries, about.Skipped = f.Lists[i].List.Enforceable, f.Lists[i].List.Skipped
 		}
-		for _, l := range f.Lists {
-			if l.ID == u.ID && l.Category == u.Category && l.List != nil {
-				about.Entries = l.List.Enforceable
-			}
+		switch {
+		case u.Err != nil && i >= 0:
+			about.Outcome, about.Error = "kept", u.Err.Error()
+		case u.Err != nil:
+			about.Outcome, about.Error = "missing", u.Err.Error()
+		case u.Changed:
+			about.Outcome = "updated"
 		}
 		out = append(out, about)
 	}
@@ -223,7 +268,7 @@ func (d *Daemon) takeUpNow(ctx context.Context, who string) error {
 		if s.accepted != nil && !slices.Equal(s.accepted.Locked, next.locked()) {
 			d.keep(&s)
 		}
-		d.log.Info("lists in force", "by", who, "changes", changes, "filter", next.Summary(), "seconds", next.took.Seconds())
+		d.log.Info("lists in force", "by", who, "changes", changes, "filter", next.Summary(), "seconds", next.took.Round(100*time.Millisecond).Seconds())
 	}
 	d.current.Store(&s)
 	d.giveBack(now.filter, next)
@@ -297,7 +342,7 @@ func (d *Daemon) giveBack(before, now *Filter) {
 func (d *Daemon) fetchMissing(ctx context.Context, f *Filter) (*Filter, error) {
 	var missing []feed.Spec
 	for _, l := range f.waiting() {
-		if isFetched(l.Spec) && l.Checked.IsZero() {
+		if isUnasked(l) {
 			missing = append(missing, l.Spec)
 		}
 	}

@@ -179,7 +179,7 @@ func TestARefusedVersionKeepsTheOldOneAndIsSaid(t *testing.T) {
 			t.Errorf("%s: the version before: %s", bad.name, got)
 		}
 		code, body := s.get("/healthz")
-		if code != 503 || !strings.HasPrefix(body, "list "+p.url+" of category gaming keeps its content of 20") || !strings.Contains(body, bad.want) {
+		if code != 503 || !strings.HasPrefix(body, "list "+p.url+" of category gaming could not be refreshed and keeps its 3 entries of 20") || !strings.Contains(body, bad.want) {
 			t.Errorf("%s: /healthz: %d %q", bad.name, code, body)
 		}
 		s.await(func() bool { return it.count("system", bad.want) == 1 })
@@ -225,6 +225,51 @@ func TestARequiredListThatIsFetchedMakesReady(t *testing.T) {
 		acts := s.acts()
 		return strings.HasPrefix(acts[len(acts)-1], "schoolgate | lists.complete | ")
 	})
+}
+
+func TestThatAListIsAboutToBeFetchedIsNoProblem(t *testing.T) {
+	t.Parallel()
+	p, c := newPublisher(t, "games.example\n"), new(clock)
+	p.hold = make(chan struct{})
+	p.publish(503, "")
+	s := newSchool(t)
+	s.configure(fetched(p, ""))
+	s.startAt(c)
+	s.await(func() bool { return p.asked.Load() == 1 })
+	if code, body := s.get("/healthz"); code != 200 {
+		t.Errorf("before the server has answered: %d %q", code, body)
+	}
+	const notYet = "not fetched yet; schoolgate fetches it once it runs"
+	if l := s.list(p.url); l.State != "missing" || l.Problem != notYet {
+		t.Errorf("status: %+v", l)
+	}
+	_, warned := s.Filter().ListProblems()
+	if want := "list " + p.url + ": " + notYet; len(warned) != 1 || warned[0].Problem != want || warned[0].Hint != "" {
+		t.Errorf("warnings: %q, want %q", warned, want)
+	}
+	close(p.hold)
+	const failed = "is missing: the server answered 503"
+	fails := func() bool {
+		_, body := s.get("/healthz")
+		return strings.Contains(body, failed)
+	}
+	s.await(fails)
+
+	// So it is with each start: what failed before it may be mended.
+	s.stop()
+	if n := strings.Count(s.log.String(), notYet); n != 1 {
+		t.Errorf("said %d times in the log:\n%s", n, s.log)
+	}
+	p.publish(503, "")
+	p.hold = make(chan struct{})
+	asked := p.asked.Load()
+	s.startAt(c)
+	s.await(func() bool { return p.asked.Load() > asked })
+	if code, body := s.get("/healthz"); code != 200 {
+		t.Errorf("after a start, before the server has answered: %d %q", code, body)
+	}
+	close(p.hold)
+	s.await(fails)
 }
 
 func TestAReloadFetchesTheRequiredListThatItAdds(t *testing.T) {
@@ -445,7 +490,7 @@ func TestListsAreUpdatedOverTheControlSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.publish(200, "games.example\nchess.example\n")
+	p.publish(200, "games.example\nchess.example\nnot a name?!\n")
 	other.publish(500, "")
 	told := 0
 	got, err := client.UpdateLists(t.Context(), nil, func(feed.Progress) { told++ })
@@ -453,8 +498,8 @@ func TestListsAreUpdatedOverTheControlSocket(t *testing.T) {
 		t.Fatalf("told %d times how far it is: %v", told, err)
 	}
 	want := []UpdatedList{
-		{Category: "gaming", List: p.url, Changed: true, Bytes: 28, Entries: 2},
-		{Category: "gaming", List: other.url, Error: "list " + other.url + ": the server answered 500 Internal Server Error", Entries: 1},
+		{Category: "gaming", List: p.url, Outcome: "updated", Changed: true, Bytes: 41, Entries: 2, Skipped: 1},
+		{Category: "gaming", List: other.url, Outcome: "kept", Error: "the server answered 500 Internal Server Error", Entries: 1},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("all (-want +got):\n%s", diff)
@@ -464,12 +509,17 @@ func TestListsAreUpdatedOverTheControlSocket(t *testing.T) {
 	}
 	asked := other.asked.Load()
 	got, err = client.UpdateLists(t.Context(), []string{p.url}, nil)
-	if err != nil || len(got) != 1 || got[0].Changed || other.asked.Load() != asked {
+	if err != nil || len(got) != 1 || got[0].Changed || got[0].Outcome != "up_to_date" || other.asked.Load() != asked {
 		t.Errorf("one: %+v %v", got, err)
+	}
+	got, err = client.UpdateLists(t.Context(), []string{"gaming"}, nil)
+	if err != nil || len(got) != 2 || other.asked.Load() == asked {
+		t.Errorf("a category: %+v %v", got, err)
 	}
 	for id, want := range map[string]string{
 		"nosuch.txt": "the configuration has no list nosuch.txt (lists status shows those it has)",
 		"gaming.txt": "list gaming.txt is not fetched from anywhere (lists compile reads files again)",
+		"drugs":      "no list of category drugs is fetched from anywhere (lists compile reads files again)",
 	} {
 		if _, err := client.UpdateLists(t.Context(), []string{id}, nil); err == nil || err.Error() != want {
 			t.Errorf("%s: %v", id, err)

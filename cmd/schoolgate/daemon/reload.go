@@ -45,13 +45,13 @@ type snapshot struct {
 	// accepted is what a later reload or start is compared to: nil until every required list has
 	// been there once.
 	accepted *accepted
-	// refused is why the last reload, or the file at start, was not taken; nil where it was.
+	// refused is why the last reload was not taken; nil where it was.
 	refused *Refused
 	// listsRefused is why the lists as they are on disk are not those in force; nil where they are.
 	listsRefused *Refused
-	// fallback says that what is in force is the last accepted configuration, not the one of the
-	// file, which was refused at start.
-	fallback bool
+	// fallback is why the file was refused at start, so that what is in force is the last accepted
+	// configuration; nil where it is the file's.
+	fallback *Refused
 	// keepFailed is why the accepted configuration could not be written down.
 	keepFailed error
 }
@@ -184,8 +184,8 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 	for _, w := range f.vainAllows() {
 		detail = append(detail, w.Error())
 	}
-	if s.fallback {
-		detail = append(detail, "the last accepted configuration, because the file's was refused: "+s.refused.brief())
+	if s.fallback != nil {
+		detail = append(detail, "the last accepted configuration, because the file's was refused: "+s.fallback.brief())
 	}
 	if !f.Policy.Ready() {
 		detail = append(detail, "a required list is not there yet")
@@ -198,7 +198,7 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 // fall back on.
 func (d *Daemon) keep(s *snapshot) {
 	f := s.filter
-	if !f.Policy.Ready() || s.fallback {
+	if !f.Policy.Ready() || s.fallback != nil {
 		return
 	}
 	s.accepted = &accepted{Path: f.Config.Path, Hash: f.Config.Hash, Time: d.now().UTC(), Locked: f.locked(), YAML: s.yaml}

@@ -166,7 +166,7 @@ func TestARequiredListThatIsGoneRefusesTheReload(t *testing.T) {
 	} {
 		c.spoil()
 		reasons := s.refusal()
-		if len(reasons) != 1 || !strings.HasPrefix(reasons[0], "schoolgate.yaml:6:51: categories.drugs.lists: ") || !strings.Contains(reasons[0], c.want) {
+		if len(reasons) != 1 || !strings.HasPrefix(reasons[0], "schoolgate.yaml:6:51: categories.drugs.lists: list drugs.txt: ") || !strings.Contains(reasons[0], c.want) {
 			t.Errorf("%s: %q", c.name, reasons)
 		}
 		if got := s.dig("pills.example"); got != "NXDOMAIN EDE 15" {
@@ -186,7 +186,7 @@ func TestAListThatIsNotRequiredKeepsItsContent(t *testing.T) {
 	}
 	found := false
 	for _, w := range warnings {
-		found = found || strings.Contains(w, "categories.gaming.lists: ") && strings.Contains(w, "stays in use")
+		found = found || strings.Contains(w, "categories.gaming.lists: list gaming.txt: ") && strings.Contains(w, "stays in use")
 	}
 	if !found {
 		t.Errorf("warnings: %q", warnings)
@@ -195,7 +195,7 @@ func TestAListThatIsNotRequiredKeepsItsContent(t *testing.T) {
 		t.Errorf("the content before: %s", got)
 	}
 	code, body := s.get("/healthz")
-	if code != 503 || !strings.HasPrefix(body, "list gaming.txt of category gaming keeps its content of ") {
+	if code != 503 || !strings.HasPrefix(body, "list gaming.txt of category gaming could not be refreshed and keeps its 1 entry of 20") {
 		t.Errorf("/healthz: %d %q", code, body)
 	}
 	if got := s.metric(`schoolgate_list_update_failures_total{category="gaming",list="gaming.txt"}`); got != "1" {

@@ -71,6 +71,36 @@ func TestARefusedFileFallsBackOnTheLastAcceptedOne(t *testing.T) {
 	}
 }
 
+func TestAReloadEndsAFallbackWhosePathIsRelative(t *testing.T) {
+	s := newSchool(t)
+	t.Chdir(s.dir)
+	s.path = "schoolgate.yaml"
+	s.start()
+	s.stop()
+	s.write("schoolgate.yaml", "verson: 1\n")
+	s.start()
+	const atStart = "the configuration was refused at start; the last accepted one serves: schoolgate.yaml:1:1: verson: "
+	if _, body := s.get("/healthz"); !strings.HasPrefix(body, atStart) || strings.Contains(body, "reload") {
+		t.Errorf("/healthz: %q", body)
+	}
+	s.configure(edit("severity: low", "severity: lowest"))
+	s.refusal()
+	const reload = "\nthe last reload was refused; the configuration before serves on: schoolgate.yaml:7:22: categories.gaming.severity: "
+	if _, body := s.get("/healthz"); !strings.HasPrefix(body, atStart) || !strings.Contains(body, reload) {
+		t.Errorf("/healthz after a refused reload: %q", body)
+	}
+	if f := s.Fallback(); f == nil || !strings.Contains(f.brief(), "verson") {
+		t.Errorf("Fallback: %v", f)
+	}
+	s.configure(baseYAML)
+	if _, err := s.Reload(t.Context(), "test"); err != nil || s.Fallback() != nil {
+		t.Errorf("reload of the mended file: %v, %v", err, s.Fallback())
+	}
+	if code, body := s.get("/healthz"); code != 200 {
+		t.Errorf("/healthz when mended: %d %q", code, body)
+	}
+}
+
 func TestAFileCutOffAnywhereIsReadOrFallsBack(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
@@ -88,10 +118,10 @@ func TestAFileCutOffAnywhereIsReadOrFallsBack(t *testing.T) {
 		if err != nil {
 			t.Fatalf("cut off after %d bytes: %v", i, err)
 		}
-		if !snap.fallback && !bytes.HasSuffix(whole[:i], []byte("\n")) {
+		if snap.fallback == nil && !bytes.HasSuffix(whole[:i], []byte("\n")) {
 			t.Fatalf("cut off after %d bytes, within a line, and believed", i)
 		}
-		if snap.fallback {
+		if snap.fallback != nil {
 			fellBack++
 			if diff := cmp.Diff(whole, snap.yaml); diff != "" {
 				t.Fatalf("cut off after %d bytes (-want +got):\n%s", i, diff)
@@ -342,7 +372,7 @@ func TestARequiredListIsServedFromItsLastGoodCopy(t *testing.T) {
 	if code, _ := s.get("/readyz"); code != 200 {
 		t.Errorf("/readyz: %d", code)
 	}
-	if code, body := s.get("/healthz"); code != 503 || !strings.HasPrefix(body, "list drugs.txt of category drugs keeps its content of ") {
+	if code, body := s.get("/healthz"); code != 503 || !strings.HasPrefix(body, "list drugs.txt of category drugs could not be refreshed and keeps its 1 entry of 20") {
 		t.Errorf("/healthz: %d %q", code, body)
 	}
 }

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,7 +11,6 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
-	"schoolgate/blocklist/feed"
 	"schoolgate/config"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
@@ -77,7 +78,9 @@ type ListStatus struct {
 	Fetched bool   `json:"fetched"`
 	Checked string `json:"checked"`
 	Next    string `json:"next"`
-	// OnTrial says that it blocks nothing yet, until TrialEnds, RFC 3339.
+	// Trial is how long it is to block nothing at first, "7d" or "12h"; "" for not at all. OnTrial says
+	// that it is so now, until TrialEnds, RFC 3339.
+	Trial     string `json:"trial"`
 	OnTrial   bool   `json:"on_trial"`
 	TrialEnds string `json:"trial_ends"`
 }
@@ -105,15 +108,13 @@ func (f *Filter) ListStatus(now time.Time) []ListStatus {
 		s := ListStatus{
 			Category: f.category(l), List: l.ID, Required: l.Required, From: l.From, Modified: f.timestamp(l.Modified),
 			State: "loaded", Format: string(l.Format), SelfTest: selfTest(l.Spec),
-			Fetched: isFetched(l.Spec), Checked: f.timestamp(l.Checked), OnTrial: l.OnTrial,
+			Fetched: isFetched(l.Spec), Checked: f.timestamp(l.Checked), Trial: span(l.Trial), OnTrial: l.OnTrial,
 		}
 		if l.OnTrial {
 			s.TrialEnds = f.timestamp(l.TrialEnds)
 		}
 		if s.Fetched {
-			source := l.Spec
-			source.Trial = 0 // whose end is no fetch
-			s.Next = f.timestamp(f.loader.Next([]feed.Spec{source}))
+			s.Next = f.timestamp(nextFetch(f.loader, l.Spec))
 		}
 		switch {
 		case l.List == nil:
@@ -122,7 +123,7 @@ func (f *Filter) ListStatus(now time.Time) []ListStatus {
 			s.State = "kept"
 		}
 		if l.Err != nil {
-			s.Problem = l.Err.Error()
+			s.Problem = Reason(l)
 		}
 		if l.List != nil {
 			s.Format = string(l.List.Format)
@@ -136,6 +137,18 @@ func (f *Filter) ListStatus(now time.Time) []ListStatus {
 	return out
 }
 
+// span is a length of time as a configuration has it: in whole days, else in hours.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d <= 0:
+		return ""
+	case d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return fmt.Sprintf("%gh", d.Hours())
+}
+
 // timestamp is a time by the school's clock, "" for the zero time.
 func (f *Filter) timestamp(t time.Time) string {
 	if t.IsZero() {
@@ -147,9 +160,9 @@ func (f *Filter) timestamp(t time.Time) string {
 // configStatus is the configuration of s, compared with the file as it is now.
 func (d *Daemon) configStatus(s *snapshot) ConfigStatus {
 	cfg := s.filter.Config
-	c := ConfigStatus{Hash: cfg.Hash, Since: s.since.In(cfg.Timezone), Fallback: s.fallback, Refused: []string{}}
-	if s.refused != nil {
-		c.Refused = s.refused.Reasons
+	c := ConfigStatus{Hash: cfg.Hash, Since: s.since.In(cfg.Timezone), Fallback: s.fallback != nil, Refused: []string{}}
+	if why := cmp.Or(s.refused, s.fallback); why != nil {
+		c.Refused = why.Reasons
 	}
 	if d.path != "" {
 		c.Path, _ = filepath.Abs(d.path) // its error is that there is no working directory: then it is ""
