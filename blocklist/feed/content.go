@@ -264,6 +264,9 @@ func (l *Loader) refuseCopy(w *wanted, err error) error {
 		return err
 	}
 	err = fmt.Errorf("last good copy: %w", err)
+	if w.key.isFetched() && l.state.get(w.key.source()).Refused { // said, and due, already
+		return err
+	}
 	l.options.Log.Warn("last good copy of a list refused", "list", w.key.String(), "error", err)
 	if errors.Is(err, errDamaged) {
 		l.state.change(w.key.source(), func(st *listState) {

@@ -147,6 +147,9 @@ func (f *fetcher) request(ctx context.Context, cancel context.CancelCauseFunc, q
 	if err != nil {
 		return out, err
 	}
+	if response.ContentLength < 0 && response.TransferEncoding == nil && w.endsWithinLine() {
+		return out, errors.New("the server did not say how long the list is, and it ends within a line: cut off?")
+	}
 	if got := hex.EncodeToString(w.sum.Sum(nil)); q.SHA256 != "" && got != q.SHA256 {
 		return out, fmt.Errorf("its sha256 is %s, and the configuration wants %s", got, q.SHA256)
 	}

@@ -25,6 +25,8 @@ type wire struct {
 	total    int64 // bytes that the server says; 0: it does not
 	progress func(done, total int64)
 
+	head  [2]byte // the first two
+	last  byte
 	done  atomic.Int64 // bytes
 	ended atomic.Bool
 	err   error // the first one that was not the end
@@ -36,6 +38,12 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, w.err
 	}
 	n, err := w.r.Read(p)
+	if n > 0 {
+		if w.done.Load() == 0 {
+			copy(w.head[:], p[:n])
+		}
+		w.last = p[n-1]
+	}
 	_, _ = w.sum.Write(p[:n]) // a hash takes everything
 	done := w.done.Add(int64(n))
 	switch {
@@ -57,6 +65,13 @@ func (w *wire) Read(p []byte) (int, error) {
 		return 0, w.err
 	}
 	return n, err
+}
+
+// endsWithinLine reports whether what came is text, and its last line has no end. What is packed begins
+// or ends with a byte that no text has, and says itself whether it is whole.
+func (w *wire) endsWithinLine() bool {
+	packed := w.last == 0 || string(w.head[:]) == "\x1f\x8b" || string(w.head[:]) == "PK"
+	return w.last != '\n' && !packed
 }
 
 // watch cancels when the body comes too slowly. It returns when ctx or the body ends.

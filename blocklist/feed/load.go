@@ -330,15 +330,22 @@ func (l *Loader) checked(k loadKey) time.Time {
 // limit leaves out the lists for which there is no room.
 func (r *loading) limit() {
 	room := blocklist.MaxNameBytes
-	for i := range r.lists {
+	for i, w := range r.lists {
 		if r.now[i] == nil {
 			continue
 		}
-		if room -= r.now[i].names; room < 0 {
-			r.now[i], r.errs[i] = nil, fmt.Errorf("all lists together hold more than %d MB of names", blocklist.MaxNameBytes>>20)
+		if r.now[i].names > room { // those behind it must not pay for it
+			r.errs[i] = errTooMany
+			if r.now[i] = r.known[w.key]; r.now[i] == nil || r.now[i].names > room {
+				r.now[i] = nil
+				continue
+			}
 		}
+		room -= r.now[i].names
 	}
 }
+
+var errTooMany = fmt.Errorf("all lists together hold more than %d MB of names", blocklist.MaxNameBytes>>20)
 
 // result says what became of each Spec, and makes the set.
 func (r *loading) result() Result {

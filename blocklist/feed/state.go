@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -65,6 +66,11 @@ func (s *listState) content(w *wanted) *content {
 
 // accept notes that it has been.
 func (s *listState) accept(c *content) {
+	if c.secret { // whoever gets hold of the file must not be able to see whether a guess at the text is right
+		s.Sum, s.Size, s.Names, s.Fits, s.File = "", 0, 0, nil, nil
+		s.Entries, s.Modified, s.Secret = c.entries, c.modified, true
+		return
+	}
 	if s.Sum != hex.EncodeToString(c.sum[:]) {
 		s.Fits = nil
 	}
@@ -123,8 +129,10 @@ func (s *state) change(source string, change func(*listState)) {
 	s.lists[stem(source)] = &l
 }
 
-func (s *state) setTrial(source, name string, t trialState) {
+func (s *state) changeTrial(source, name string, change func(*trialState)) {
 	s.change(source, func(l *listState) {
+		t := l.Trials[name]
+		change(&t)
 		if l.Trials == nil {
 			l.Trials = map[string]trialState{}
 		}
@@ -179,7 +187,7 @@ func (s *state) read() {
 		return
 	}
 	data, err := os.ReadFile(s.path)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) && !keepsLists(filepath.Dir(s.path)) {
 		return
 	}
 	var file stateFile
@@ -198,6 +206,15 @@ func (s *state) read() {
 	maps.Copy(s.lists, lists) // which is nil where the file has null
 	maps.DeleteFunc(s.lists, func(_ string, l *listState) bool { return l == nil })
 	s.saved = file.Lists
+}
+
+// keepsLists reports whether a directory has copies or snapshots: then there was a state too.
+func keepsLists(dir string) bool {
+	files, _ := os.ReadDir(dir) // what cannot be read has none that will be
+	return slices.ContainsFunc(files, func(f os.DirEntry) bool {
+		name := f.Name()
+		return strings.HasSuffix(name, snapshotFile) || strings.HasSuffix(name, clearCopy) || strings.HasSuffix(name, secretCopy)
+	})
 }
 
 func decodeState(data []byte) (file stateFile, err error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,8 +52,31 @@ const (
 	// Of a snapshot that this process has not used. It may be that of the configuration that will be used
 	// next, but costs only time.
 	keepSnapshots = 7 * 24 * time.Hour
+	mostSnapshots = 8 // of these
 	keepTemps     = 24 * time.Hour
 )
+
+// surplus returns the snapshots that this process has not used, but for the newest ones: each start of a
+// process that is killed over and over may leave one.
+func (l *Loader) surplus(files []os.DirEntry) map[string]bool {
+	written := map[string]time.Time{}
+	var unknown []string
+	for _, f := range files {
+		name, isSnapshot := strings.CutSuffix(f.Name(), snapshotFile)
+		info, err := f.Info()
+		if _, isKnown := l.kept[name]; !isSnapshot || isKnown || err != nil {
+			continue
+		}
+		written[f.Name()] = info.ModTime()
+		unknown = append(unknown, f.Name())
+	}
+	slices.SortFunc(unknown, func(a, b string) int { return written[b].Compare(written[a]) })
+	drop := map[string]bool{}
+	for _, name := range unknown[min(mostSnapshots, len(unknown)):] {
+		drop[name] = true
+	}
+	return drop
+}
 
 // sweep removes what is not needed any more from the directory, and saves the state.
 func (r *loading) sweep() {
@@ -64,7 +88,7 @@ func (r *loading) sweep() {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		l.options.Log.Warn("directory of the lists not tidied", "error", err)
 	}
-	now := l.options.Now()
+	now, surplus := l.options.Now(), l.surplus(files)
 	forgotten := l.state.forget(now.Add(-keepCopies))
 	for _, f := range files {
 		name, suffix, ok := strings.Cut(f.Name(), ".")
@@ -79,7 +103,7 @@ func (r *loading) sweep() {
 		case suffix == snapshotFile:
 			used, isKnown := l.kept[name]
 			remove = r.purge && used != l.loads ||
-				isKnown && used < l.loads-keepLoads || !isKnown && age > keepSnapshots
+				isKnown && used < l.loads-keepLoads || !isKnown && (age > keepSnapshots || surplus[f.Name()])
 		case suffix == clearCopy || suffix == secretCopy:
 			if remove = forgotten[name]; !remove {
 				l.state.adopt(name, now)

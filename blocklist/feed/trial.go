@@ -33,10 +33,15 @@ func (l *Loader) beginTrial(s Spec) {
 	if s.Trial <= 0 {
 		return
 	}
-	source, lost := keyOf(s).source(), l.state.isLost()
-	if st := l.state.get(source).Trials[s.TrialName]; !st.Over && st.Began.IsZero() {
-		l.state.setTrial(source, s.TrialName, trialState{Began: l.options.Now(), Over: lost})
+	source, lost, now := keyOf(s).source(), l.state.isLost(), l.options.Now()
+	if st := l.state.get(source).Trials[s.TrialName]; st.Over || !st.Began.IsZero() {
+		return
 	}
+	l.state.changeTrial(source, s.TrialName, func(t *trialState) {
+		if !t.Over && t.Began.IsZero() { // it may have been confirmed meanwhile
+			t.Began, t.Over = now, lost
+		}
+	})
 }
 
 // Confirm ends the trial of a list for good. The next Load goes by it. The error says that the list is
@@ -57,9 +62,9 @@ func (l *Loader) Confirm(spec Spec) error {
 	case !on:
 		return fmt.Errorf("list %s is not on trial any more", spec.ID)
 	}
-	l.state.setTrial(source, spec.TrialName, trialState{Began: before.Began, Over: true})
+	l.state.changeTrial(source, spec.TrialName, func(t *trialState) { t.Over = true })
 	if err := l.state.save(); err != nil {
-		l.state.setTrial(source, spec.TrialName, before)
+		l.state.changeTrial(source, spec.TrialName, func(t *trialState) { *t = before })
 		return fmt.Errorf("confirm the trial of list %s: %w", spec.ID, err)
 	}
 	return nil

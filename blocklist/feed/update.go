@@ -296,6 +296,17 @@ func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old 
 
 	l.mu.Lock() // a Load that knows of the old text must be able to read it
 	defer l.mu.Unlock()
+	room := blocklist.MaxNameBytes
+	for k, c := range l.known {
+		if k.source() != source {
+			room -= c.names
+		}
+	}
+	for _, c := range contents {
+		if room -= c.names; room < 0 {
+			return false, nil, errTooMany
+		}
+	}
 	if _, err := l.copies.save(source, d.textFile, contents[0].secret, about, st.Refused); err != nil {
 		return false, nil, err
 	}
@@ -305,7 +316,9 @@ func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old 
 			st.accept(c)
 		}
 		st.Refused = false
-		st.ETag, st.LastModified, st.AskedFor = d.etag, d.lastModified, askedFor(lists, sum(specs), about.digest)
+		if st.ETag, st.LastModified, st.AskedFor = "", "", ""; !st.Secret { // of a secret text nothing is noted that a guess could be compared with
+			st.ETag, st.LastModified, st.AskedFor = d.etag, d.lastModified, askedFor(lists, sum(specs), about.digest)
+		}
 	})
 	return old == nil || old.digest != about.digest, taken, nil
 }

@@ -91,6 +91,9 @@ type Daemon struct {
 	read    stamp // of the file when it was read at start
 	current atomic.Pointer[snapshot]
 	mu      sync.Mutex // held by the one writer of current
+
+	askedMu sync.Mutex
+	asked   *reload // waits for mu; nil for none
 }
 
 // New builds a Daemon: it takes the data directory, opens the record and the sockets, and reads the

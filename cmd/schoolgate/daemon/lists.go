@@ -225,13 +225,14 @@ func ConfirmAct(cfg *config.Config, spec feed.Spec, who string) breach.Act {
 // is. What would empty a locked category is refused, and alerted. The configuration file is not read: a
 // change in it waits for a reload.
 func (d *Daemon) takeUp(ctx context.Context, who string) (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.background.run(func() { err = d.takeUpNow(ctx, who) })
 	return err
 }
 
+// takeUpNow is takeUp, with mu held.
 func (d *Daemon) takeUpNow(ctx context.Context, who string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	now := d.current.Load()
 	next, err := Assemble(ctx, now.filter.Config, d.loader)
 	if err != nil {

@@ -58,15 +58,39 @@ type snapshot struct {
 
 // Reload reads the configuration again, with the lists that changed, and puts it in force: all or
 // nothing. who is for the audit. The warnings are of a configuration that was taken; the error is a
-// *Refused, and then nothing has changed. Safe for concurrent use.
+// *Refused, and then nothing has changed. Safe for concurrent use: all who ask while one reload waits for
+// another get the outcome of the one that waits.
 func (d *Daemon) Reload(ctx context.Context, who string) (warnings []string, err error) {
-	d.background.run(func() { warnings, err = d.reload(ctx, who) })
-	return warnings, err
-}
+	d.askedMu.Lock()
+	r := d.asked
+	if r != nil {
+		d.askedMu.Unlock()
+		<-r.done
+		return r.warnings, r.err
+	}
+	r = &reload{done: make(chan struct{})}
+	d.asked = r
+	d.askedMu.Unlock()
 
-func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.askedMu.Lock()
+	d.asked = nil // what changes from here on is for the next one
+	d.askedMu.Unlock()
+	d.background.run(func() { r.warnings, r.err = d.reload(ctx, who) })
+	close(r.done)
+	return r.warnings, r.err
+}
+
+// reload is one that has been asked for.
+type reload struct {
+	done     chan struct{} // closed once the others are set
+	warnings []string
+	err      error
+}
+
+// reload is Reload, with mu held.
+func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err error) {
 	d.systemd.reloading()
 	defer func() { d.systemd.ready(d.statusLine()) }()
 

@@ -262,3 +262,27 @@ func TestTheIndexOfNamesIsReusedWhereNoListChanged(t *testing.T) {
 		t.Error("it was built again")
 	}
 }
+
+func TestWhoAsksWhileAReloadWaitsGetsTheOutcomeOfThatOne(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	done := make(chan struct{})
+	close(done)
+	s.askedMu.Lock()
+	s.asked = &reload{done: done, warnings: []string{"of the one that waits"}}
+	s.askedMu.Unlock()
+	got, err := s.Reload(t.Context(), "test")
+	if diff := cmp.Diff([]string{"of the one that waits"}, got); diff != "" || err != nil {
+		t.Errorf("%v: %s", err, diff)
+	}
+	if acts := s.acts(); len(acts) != 1 {
+		t.Errorf("a reload took place: %v", acts)
+	}
+	s.askedMu.Lock()
+	s.asked = nil
+	s.askedMu.Unlock()
+	if _, err := s.Reload(t.Context(), "test"); err != nil || len(s.acts()) != 2 {
+		t.Errorf("the next one: %v, %v", err, s.acts())
+	}
+}
