@@ -27,6 +27,7 @@ import (
 type Loader struct {
 	options  Options
 	big      int64 // bytes of text from which on a list is compiled by itself
+	room     int   // bytes that the names of all lists together may have
 	copies   copies
 	state    state
 	reporter reporter
@@ -67,6 +68,7 @@ func New(o Options) *Loader {
 	return &Loader{
 		options:  o,
 		big:      bigText,
+		room:     blocklist.MaxNameBytes,
 		copies:   copies{dir: o.Dir, readOnly: o.ReadOnly, identity: o.Identity},
 		state:    state{path: statePath(o.Dir), readOnly: o.ReadOnly, log: o.Log},
 		reporter: reporter{to: o.Progress},
@@ -329,7 +331,7 @@ func (l *Loader) checked(k loadKey) time.Time {
 
 // limit leaves out the lists for which there is no room.
 func (r *loading) limit() {
-	room := blocklist.MaxNameBytes
+	room := r.room
 	for i, w := range r.lists {
 		if r.now[i] == nil {
 			continue

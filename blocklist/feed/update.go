@@ -296,7 +296,7 @@ func (l *Loader) accept(ctx context.Context, specs []Spec, lists []*wanted, old 
 
 	l.mu.Lock() // a Load that knows of the old text must be able to read it
 	defer l.mu.Unlock()
-	room := blocklist.MaxNameBytes
+	room := l.room
 	for k, c := range l.known {
 		if k.source() != source {
 			room -= c.names
