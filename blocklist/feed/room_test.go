@@ -36,7 +36,8 @@ func TestAListThatIsTooLongCostsNoOther(t *testing.T) {
 	}
 	specs := []Spec{
 		{ID: "long", URL: server.URL, Category: 1, MinShare: -1},
-		{ID: "small", Path: path, Category: 2}, {ID: "builtin:iwf", Builtin: "iwf", Category: 3},
+		{ID: "small", Path: path, Category: 2},
+		{ID: "builtin:iwf", Builtin: "iwf", Category: 3},
 	}
 	names := []string{"long.example", "small.example", "iwf.testfiltering.com"}
 	l := New(Options{Dir: t.TempDir()})
