@@ -40,7 +40,12 @@ func CompilePart(members []Member, seed uint64, progress func(done float64)) *Pa
 	c.findSuffixes(nodes)
 	rest := c.findCodes(nodes)
 	progress(.7)
-	c.pack(rest, func(share float64) { progress(.7 + .3*share) })
+	for !c.pack(rest, func(share float64) { progress(.7 + .3*share) }) {
+		p.seed++
+		p.keys = partKeys(p.seed)
+		p.suffixes = newSuffixes(p.suffixes.list, p.keys)
+	}
+	progress(1)
 	return p
 }
 

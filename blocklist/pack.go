@@ -133,8 +133,8 @@ func (c *compiler) encode(path []byte) {
 	}
 }
 
-// pack writes the tables.
-func (c *compiler) pack(nodes []record, progress func(share float64)) {
+// pack writes the tables. It reports false where that takes another seed.
+func (c *compiler) pack(nodes []record, progress func(share float64)) bool {
 	for i, path := range c.paths(nodes) {
 		c.encode(path)
 		nodes[i].key = uint64(c.code.length)
@@ -157,7 +157,10 @@ func (c *compiler) pack(nodes []record, progress func(share float64)) {
 		end = t.place(end)
 		i = j
 	}
-	p.setBlock(int(end))
+	if p.block == nil {
+		p.setBlock(int(end))
+	}
+	clear(p.block) // there was another seed
 	for rest := nodes; len(rest) > 0; {
 		t := &p.tables[rest[0].key]
 		names := rest[:t.names]
@@ -167,22 +170,33 @@ func (c *compiler) pack(nodes []record, progress func(share float64)) {
 			names[i].key = number(&c.code, p.keys)
 		}
 		slices.SortFunc(names, byKey)
-		c.fill(t, names)
+		if !c.fill(t, names) {
+			return false
+		}
 		progress(.3 + .7*float64(len(nodes)-len(rest))/float64(len(nodes)))
 	}
+	return true
 }
 
-// fill writes a table. The key of each name is its number.
-func (c *compiler) fill(t *table, names []record) {
-	samples, marks, remainders := c.part.block[t.samples:], c.part.block[t.marks:], c.part.block[t.remainders:]
-	sampled := uint64(0)
+// fill writes a table. The key of each name is its number. It reports false where a group has no room for
+// its names.
+func (c *compiler) fill(t *table, names []record) bool {
+	groups, remainders := c.part.block[t.groups:], c.part.block[t.remainders:]
+	begun, first := uint64(0), 0 // groups, and the first name of the last one
+	begin := func(upTo uint64, name int) {
+		for ; begun < upTo; begun++ {
+			binary.LittleEndian.PutUint32(groups[groupBytes*begun:], uint32(name))
+			first = name
+		}
+	}
 	for i, name := range names {
 		home := name.key >> t.restBits
-		for ; sampled*homesPerSample <= home; sampled++ {
-			binary.LittleEndian.PutUint32(samples[4*sampled:], uint32(i))
+		begin(home/groupHomes+1, i)
+		at := firstMark + home%groupHomes + uint64(i-first)
+		if at+groupHomes-home%groupHomes >= 8*groupBytes { // the zeros of this home and those behind need room too
+			return false
 		}
-		at := home + uint64(i)
-		marks[at>>3] |= 1 << (at & 7)
+		groups[home/groupHomes*groupBytes+at>>3] |= 1 << (at & 7)
 		at = uint64(i) * uint64(t.stride)
 		putBits(remainders, at, name.key&(1<<t.restBits-1), uint(t.restBits))
 		at += uint64(t.restBits)
@@ -195,9 +209,8 @@ func (c *compiler) fill(t *table, names []record) {
 		}
 		putBits(remainders, at, uint64(name.own), c.part.valueBits)
 	}
-	for homes := uint64(1) << t.homeBits; sampled*homesPerSample < homes; sampled++ {
-		binary.LittleEndian.PutUint32(samples[4*sampled:], uint32(len(names)))
-	}
+	begin(t.countGroups(), len(names))
+	return true
 }
 
 // putBits writes the n lowest bits of v, the others being zero, where all bits are zero.

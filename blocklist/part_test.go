@@ -204,13 +204,15 @@ func longestHome(p *Part) (longest int) {
 		if t.names == 0 {
 			continue
 		}
-		run := 0
-		for at := range uint64(t.names) + 1<<t.homeBits {
-			run++
-			if p.block[t.marks+at>>3]>>(at&7)&1 == 0 {
-				run = 0
+		for i := range t.countGroups() {
+			group, run := p.block[t.groups+groupBytes*i:], 0
+			for at := firstMark; at < 8*groupBytes; at++ {
+				run++
+				if group[at>>3]>>(at&7)&1 == 0 {
+					run = 0
+				}
+				longest = max(longest, run)
 			}
-			longest = max(longest, run)
 		}
 	}
 	return longest
@@ -408,5 +410,34 @@ func TestProgressGoesFromNothingToAll(t *testing.T) {
 	CompilePart([]Member{{List: ListOf(mustName(t, "example.org"), mustName(t, "example.net"))}}, 1, func(done float64) { told = append(told, done) })
 	if len(told) == 0 || !slices.IsSorted(told) || told[0] < 0 || told[len(told)-1] != 1 {
 		t.Errorf("%v", told)
+	}
+}
+
+func TestAGroupHasRoomForItsNamesOrSaysSo(t *testing.T) {
+	t.Parallel()
+	for _, perHome := range []int{1, 2, 3, 65} {
+		// As many homes as names, of which the first have perHome each and the others none.
+		const names = 127
+		p := &Part{keys: partKeys(1)}
+		tb := newTable(40, names, 0)
+		p.setBlock(int(tb.place(0)))
+		records := make([]record, names)
+		most := map[uint64]int{}
+		for i := range records {
+			home := uint64(i / perHome)
+			records[i].key = home<<tb.restBits | uint64(i)
+			most[home/groupHomes]++
+		}
+		room := true
+		for _, n := range most {
+			room = room && n <= 8*groupBytes-firstMark-groupHomes
+		}
+		c := &compiler{part: p}
+		if got := c.fill(&tb, records); got != room {
+			t.Errorf("%d names in a home: %v", perHome, got)
+		}
+		if room && !tb.sound(p.block, 0, 1) {
+			t.Errorf("%d names in a home: the table is not sound", perHome)
+		}
 	}
 }

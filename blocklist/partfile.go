@@ -318,24 +318,25 @@ func (p *Part) restoreTables(described []tableDescription) error {
 	return nil
 }
 
-// sound reports whether the samples and marks of a table are of one another and of as many names as it
-// has, and each name's value is one of values.
+// sound reports whether the groups of a table are of one another and of as many names as it has, and
+// each name's value is one of values.
 func (t *table) sound(block []byte, valueBits uint, values uint32) bool {
-	marks := block[t.marks:]
+	seen := uint64(0) // names in the groups before
 	homes := uint64(1) << t.homeBits
-	seen := uint64(0) // names in the homes before
-	for home := uint64(0); home < homes; home += homesPerSample {
-		if uint64(binary.LittleEndian.Uint32(block[t.samples+4*(home/homesPerSample):])) != seen {
+	for i := range t.countGroups() {
+		group := block[t.groups+groupBytes*i:]
+		if uint64(binary.LittleEndian.Uint32(group)) != seen {
 			return false
 		}
-		for left := min(homesPerSample, homes-home); left > 0; {
-			at := home + min(homesPerSample, homes-home) - left + seen
-			run := uint64(bits.TrailingZeros64(^bitsAt(marks, at)))
-			if seen += run; seen > uint64(t.names) {
+		at := uint64(firstMark)
+		for left := min(groupHomes, homes-groupHomes*i); left > 0; at++ {
+			if at == 8*groupBytes {
 				return false
 			}
-			if run < 64 {
+			if group[at>>3]>>(at&7)&1 == 0 {
 				left--
+			} else {
+				seen++
 			}
 		}
 	}

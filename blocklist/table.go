@@ -8,12 +8,14 @@ import (
 // A table holds the names whose bits are equally many, as a sorted set of numbers kept the way of Elias
 // and Fano. A name's bits, shuffled by a one-to-one function, are a number; its upper bits are its
 // home, of which there are a power of two, one to two for each name; the rest is its remainder. What is
-// kept of a name is its remainder, the number of its value, and about two bits that say which home
-// it is in:
+// kept of a name is its remainder, the number of its value, and a few bits that say which home it is in:
 //
-//	samples     4 bytes for each 64 homes: how many names are in the homes before
-//	marks       for each home a 1 for each of its names, and a 0
+//	groups      for each 32 homes 16 bytes: how many names are in the homes before, in 4 bytes, and
+//	            marks: for each home a 1 for each of its names, and a 0
 //	remainders  for each name, in the order of homes: remainder, bits behind the 64th, value
+//
+// So a look-up waits for two places of memory. A group has room for 64 names where 16 to 32 are to be
+// expected; should one ever have more, the part is made anew with another seed.
 //
 // The shuffle makes homes alike however alike the names are; as it is keyed by the part's seed, nobody
 // can write a list that fills one home. Nothing is lost by it, so what is found is the name and not
@@ -24,12 +26,18 @@ type table struct {
 	homeBits   uint8
 	restBits   uint8  // of the remainder
 	stride     uint32 // bits of a name in remainders
-	samples    uint64 // where they begin in the block, in bytes
-	marks      uint64 // in bytes
+	groups     uint64 // where they begin in the block, in bytes
 	remainders uint64 // in bytes
 }
 
-const homesPerSample = 64
+const (
+	groupHomes = 32
+	groupBytes = 16
+	firstMark  = 32 // the bit of a group at which the marks begin
+)
+
+// countGroups is how many groups a table has.
+func (t *table) countGroups() uint64 { return (1<<t.homeBits + groupHomes - 1) / groupHomes }
 
 // newTable returns the table for that many names, more than 0. Its places are not set.
 func newTable(length uint16, names uint32, valueBits uint) table {
@@ -43,10 +51,8 @@ func newTable(length uint16, names uint32, valueBits uint) table {
 
 // place puts the table at a place of the block, and returns where it ends.
 func (t *table) place(at uint64) (end uint64) {
-	homes := uint64(1) << t.homeBits
-	t.samples = at
-	t.marks = t.samples + 4*((homes+homesPerSample-1)/homesPerSample)
-	t.remainders = t.marks + (homes+uint64(t.names)+7)/8
+	t.groups = at
+	t.remainders = t.groups + groupBytes*t.countGroups()
 	return t.remainders + (uint64(t.names)*uint64(t.stride)+7)/8
 }
 
@@ -84,11 +90,10 @@ func (t *table) find(block []byte, c *code, keys [2]uint64, valueBits uint) (val
 	v := number(c, keys)
 	home := v >> t.restBits
 	rest := v & (1<<t.restBits - 1)
-	first := uint64(binary.LittleEndian.Uint32(block[t.samples+4*(home/homesPerSample):]))
-	marks := block[t.marks:]
-	at := home/homesPerSample*homesPerSample + first // the bit where the homes since the sample begin
-	for skip := int(home % homesPerSample); skip > 0; {
-		zeros := ^bitsAt(marks, at)
+	group := block[t.groups+home/groupHomes*groupBytes:]
+	at := uint64(firstMark)
+	for skip := int(home % groupHomes); skip > 0; {
+		zeros := ^bitsAt(group, at)
 		if n := bits.OnesCount64(zeros); skip > n {
 			skip -= n
 			at += 64
@@ -97,8 +102,9 @@ func (t *table) find(block []byte, c *code, keys [2]uint64, valueBits uint) (val
 		at += uint64(selectBit(zeros, skip-1)) + 1
 		break
 	}
-	entry := at - home // one mark for each name before, and a zero for each home
-	for ; marks[at>>3]>>(at&7)&1 == 1; at, entry = at+1, entry+1 {
+	// One mark for each name before, and a zero for each home.
+	entry := uint64(binary.LittleEndian.Uint32(group)) + at - firstMark - home%groupHomes
+	for ; group[at>>3]>>(at&7)&1 == 1; at, entry = at+1, entry+1 {
 		place := entry * uint64(t.stride)
 		remainders := block[t.remainders:]
 		if bitsAt(remainders, place)&(1<<t.restBits-1) != rest || !t.sameTail(remainders, place, c) {
