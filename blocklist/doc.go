@@ -49,15 +49,26 @@
 // common suffix, and each further letter by a Huffman code that depends on the letter before. Names
 // whose bits are equally many are a set of numbers (table.go); a one-to-one function keyed by a random
 // seed spreads them evenly, so that of each only the lower part need be kept, and its upper part follows
-// from where it stands (Elias–Fano). A look-up walks once over the name, from the top-level domain down, and at the
-// end of each label asks one table, which costs about one wait for memory. The tables are one block
+// from where it stands. A look-up walks once over the name, from the top-level domain down, and at the
+// end of each label asks one table, which costs two waits for memory. The tables are one block
 // outside the collector's heap, in large pages where the system has them. It is read from the file
 // and not mapped from it: a file that is cut off or overwritten later must not take the process with it, and
 // as much memory is used either way.
 //
 // # Cost
 //
-// # COSTTABLE
+// Measured on 2 virtual CPUs of an AMD EPYC, Go 1.26, 160 ns to its memory, with a list of five million
+// names, of which 4.89 million are kept since no other covers them:
+//
+//	memory of the Part             5.8 bytes a name (6.5 for one made of other names; 7.3 for 444,000 real ones)
+//	Match, a listed name           280 to 370 ns, in random order, no allocation
+//	Match, a name in no list       220 to 270 ns
+//	Parse                          0.35 us a name, half of it for the public suffix list
+//	CompilePart                    0.9 us a name on one CPU, and 220 MB in all at its peak
+//	ReadPart                       0.1 s
+//
+// Times are those of waiting for memory: where others use it they grow, and for a set that fits in the
+// processor's caches they are a third.
 //
 // # What else was measured
 //
