@@ -180,6 +180,7 @@ func BenchmarkMillionsCompile(b *testing.B) {
 	b.ReportMetric(float64(p.Bytes())/float64(*nameCount), "B/name")
 	b.ReportMetric(float64(residentKB(b)-before)*1024/float64(*nameCount), "resident-B/name")
 	runtime.KeepAlive(p)
+	runtime.KeepAlive(text)
 }
 
 func BenchmarkMillionsRead(b *testing.B) {
