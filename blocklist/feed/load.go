@@ -236,6 +236,7 @@ func (l *Loader) load(ctx context.Context, specs []Spec, own []blocklist.Name) R
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.loads++
+	l.state.once.Do(l.state.read) // before anything is written beside it
 	run := &loading{Loader: l, ctx: ctx, specs: specs, older: map[int]older{}, groups: map[groupKey]*compiled{}}
 	run.lists, run.of = want(specs, own)
 	run.as = make([]blocklist.Category, len(specs))

@@ -1,8 +1,10 @@
 package feed
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -88,6 +90,29 @@ func TestWithoutItsStateADirectoryOfListsHasNoTrial(t *testing.T) {
 	}
 	if onTrial(New(Options{Dir: dir})) {
 		t.Error("a list that blocked is on trial again")
+	}
+}
+
+func TestAStartWithNothingButBuiltinListsIsNoLostState(t *testing.T) {
+	dir, log := filepath.Join(t.TempDir(), "lists"), new(bytes.Buffer)
+	specs := []Spec{{ID: "builtin:gaming", Builtin: "gaming", Category: 1}}
+	start := func() *Loader {
+		l := New(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
+		l.Load(t.Context(), specs, nil)
+		return l
+	}
+	start()
+	l := start()
+	if log.Len() > 0 {
+		t.Errorf("logged: %s", log)
+	}
+	path := filepath.Join(t.TempDir(), "list.txt")
+	if err := os.WriteFile(path, []byte(good), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	specs = append(specs, Spec{ID: "new", Path: path, Category: 1, Trial: time.Hour, TrialCategory: 2, TrialName: "a"})
+	if !l.Load(t.Context(), specs, nil).Lists[1].OnTrial || !start().Load(t.Context(), specs, nil).Lists[1].OnTrial {
+		t.Error("a new list is not on trial")
 	}
 }
 

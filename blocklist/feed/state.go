@@ -243,8 +243,8 @@ func (s *state) save() error {
 	if err != nil || bytes.Equal(lists, s.saved) {
 		return err
 	}
-	if len(s.lists) == 0 && s.saved == nil && !s.lost {
-		return nil
+	if len(s.lists) == 0 && s.saved == nil && !keepsLists(filepath.Dir(s.path)) {
+		return nil // beside what is kept of lists there is always a state: that it is missing says something
 	}
 	sum := sha256.Sum256(lists)
 	data, err := json.Marshal(stateFile{Version: stateVersion, SHA256: hex.EncodeToString(sum[:]), Lists: lists})

@@ -331,9 +331,6 @@ func TestEachOfAHundredEditsBesideMillionsOfNamesHoldsAndCostsNoMemory(t *testin
 }
 
 func TestNoAnswerIsLostWhileMillionsOfNamesAreReloaded(t *testing.T) {
-	if _, err := exec.LookPath("dnsperf"); err != nil {
-		t.Skip("dnsperf is not installed")
-	}
 	s := newBigSite(t)
 	s.launchUntilBlocked(t, s.some[0])
 	s.untilReady(t)
