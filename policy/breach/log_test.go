@@ -241,14 +241,23 @@ func TestAConfidentialNameIsWrittenNowhere(t *testing.T) {
 	}
 }
 
-// inFiles fails the test if a file holds the text.
+// inFiles fails the test if a file holds the text. The log beside it may rename the head file at any
+// moment: a file that is gone is none, but one of them, the database, must be there.
 func inFiles(t *testing.T, dir, text string) {
 	t.Helper()
+	searched := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+		if err == nil && d.IsDir() {
+			return nil
 		}
-		content, err := os.ReadFile(path)
+		var content []byte
+		if err == nil {
+			content, err = os.ReadFile(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		searched += len(content)
 		if bytes.Contains(bytes.ToLower(content), []byte(text)) {
 			t.Errorf("%s holds %q", filepath.Base(path), text)
 		}
@@ -256,6 +265,9 @@ func inFiles(t *testing.T, dir, text string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if searched == 0 {
+		t.Fatalf("nothing to search in %s", dir)
 	}
 }
 
