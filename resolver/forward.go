@@ -1,15 +1,10 @@
 package resolver
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,14 +32,18 @@ type forwarder struct {
 	closed  bool
 
 	running sync.WaitGroup
+	hedging room
 }
 
 // call is one question asked upstream, with the queries that wait for its answer.
 type call struct {
+	key      string
 	question []byte // the cache's key
 	name     []byte
 	typ      uint16
 	do, cd   bool
+	hops     []dnswire.Marker // of the resolvers that it has come through
+	plain    bool             // ask without EDNS
 	pool     *pool
 	waiters  []*query
 }
@@ -53,12 +52,33 @@ func newForwarder(r *Resolver) *forwarder {
 	return &forwarder{resolver: r, log: r.log, calls: make(map[string]*call)}
 }
 
+// callKey tells the questions in flight apart. One that has come through another resolver does not wait for
+// one that has not: two resolvers that forward to each other would wait for each other.
+func callKey(q *query) string {
+	if len(q.msg.Hops()) > 0 {
+		return string(q.question) + "\x01"
+	}
+	return string(q.question)
+}
+
+// start runs something in the background, until close; false after that.
+func (f *forwarder) start(run func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.running.Go(run)
+	return true
+}
+
 // submit hands q over: from then on it is the forwarder's. It returns false where there is no room;
 // then q is answered SERVFAIL by whoever has it.
 func (f *forwarder) submit(q *query, p *pool) (taken bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c, joined := f.calls[string(q.question)]
+	key := callKey(q)
+	c, joined := f.calls[key]
 	if f.closed || f.waiting >= maxWaiting || !joined && len(f.calls) >= maxCalls {
 		f.resolver.metrics.overload.Inc()
 		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
@@ -70,10 +90,11 @@ func (f *forwarder) submit(q *query, p *pool) (taken bool) {
 		return true
 	}
 	c = &call{
+		key: key, hops: slices.Clone(q.msg.Hops()),
 		question: append([]byte(nil), q.question...), name: append([]byte(nil), q.msg.Name()...),
 		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, waiters: []*query{q},
 	}
-	f.calls[string(c.question)] = c
+	f.calls[key] = c
 	f.running.Go(func() { f.run(c) })
 	return true
 }
@@ -84,7 +105,7 @@ func (f *forwarder) run(c *call) {
 		f.resolver.cache.put(e)
 	}
 	f.mu.Lock()
-	delete(f.calls, string(c.question))
+	delete(f.calls, c.key)
 	f.waiting -= len(c.waiters)
 	f.mu.Unlock()
 
@@ -116,66 +137,6 @@ func (f *forwarder) close() {
 	f.running.Wait()
 }
 
-// ask tries the servers in turn until one answers; nil where none does.
-func (f *forwarder) ask(c *call) *entry {
-	started := time.Now()
-	servers := c.pool.order(started)
-	deadline := started.Add(max(giveUp, c.pool.timeout))
-	for i, s := range servers {
-		timeout := c.pool.timeout
-		if i < len(servers)-1 {
-			timeout = min(timeout, shortTry)
-		}
-		now := time.Now()
-		timeout = min(timeout, deadline.Sub(now))
-		if timeout <= 0 {
-			break
-		}
-		answer, err := s.exchange(c, now.Add(timeout))
-		rtt := time.Since(now)
-		if err != nil {
-			s.didNotAnswer(time.Now())
-			s.metrics.failed(err)
-			f.log.Debug("upstream did not answer", "upstream", s.String(), "error", err)
-			continue
-		}
-		s.answered(rtt)
-		s.metrics.duration.Observe(rtt.Seconds())
-		if answer.Rcode != dnswire.RcodeSuccess && answer.Rcode != dnswire.RcodeNXDomain && answer.Rcode != rcodeYXDomain {
-			s.metrics.refused.Inc() // another server may know better
-			continue
-		}
-		s.metrics.ok.Inc()
-		return newEntry(c.question, answer, time.Now(), f.resolver.snapshot.Load().Cache)
-	}
-	return nil
-}
-
-// rcodeYXDomain is the answer to a name that a DNAME record makes too long (RFC 6672 §2.2).
-const rcodeYXDomain = 6
-
-// exchange asks s once, over UDP and, where the answer does not fit, over TCP.
-func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if !s.tcp {
-		answer, err := s.exchangeUDP(c, deadline)
-		if err != nil || !answer.TC {
-			return answer, err
-		}
-		s.metrics.truncated.Inc()
-	}
-	return s.exchangeTCP(c, deadline)
-}
-
-// maxUpstreamUDP is how much we offer to take over UDP, and the most that is read.
-const maxUpstreamUDP = 1232
-
-// newID returns an id that cannot be foretold (RFC 5452 §9.2); a client's id never goes upstream.
-func newID() uint16 {
-	var b [2]byte
-	rand.Read(b[:]) // never fails: crypto/rand
-	return binary.BigEndian.Uint16(b[:])
-}
-
 // exchangeUDP uses a socket of its own for one question: the system gives it a port at random, and
 // as it is connected, takes datagrams from that server only. What is not the answer to this question
 // is passed over: the right one may still come (RFC 5452 §9.1).
@@ -190,7 +151,7 @@ func (s *server) exchangeUDP(c *call, deadline time.Time) (dnswire.Answer, error
 	}
 	id := newID()
 	buf := make([]byte, 0, maxUpstreamUDP+1)
-	if _, err := conn.Write(dnswire.AppendQuery(buf, id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)); err != nil {
+	if _, err := conn.Write(s.appendQuery(buf, id, c)); err != nil {
 		return dnswire.Answer{}, fmt.Errorf("send: %w", err)
 	}
 	buf = buf[:cap(buf)]
@@ -205,45 +166,4 @@ func (s *server) exchangeUDP(c *call, deadline time.Time) (dnswire.Answer, error
 		}
 		s.metrics.mismatched.Inc()
 	}
-}
-
-func (s *server) exchangeTCP(c *call, deadline time.Time) (dnswire.Answer, error) {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", s.addr.String())
-	if err != nil {
-		return dnswire.Answer{}, fmt.Errorf("connect over TCP: %w", err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("deadline: %w", err)
-	}
-	id := newID()
-	query := dnswire.AppendQuery(make([]byte, 2, 512), id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
-	binary.BigEndian.PutUint16(query, uint16(len(query)-2))
-	if _, err := conn.Write(query); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("send over TCP: %w", err)
-	}
-	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("receive over TCP: %w", err)
-	}
-	buf := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, buf); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("receive over TCP: %w", err)
-	}
-	answer, err := dnswire.ParseAnswer(buf, id, c.name, c.typ, c.do)
-	if err == nil && answer.TC {
-		err = dnswire.ErrFormat // a truncated answer over TCP makes no sense
-	}
-	if err != nil {
-		return dnswire.Answer{}, fmt.Errorf("answer over TCP: %w", err)
-	}
-	return answer, nil
-}
-
-// isTimeout tells a server that was silent from one that could not be reached.
-func isTimeout(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }

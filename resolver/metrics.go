@@ -16,9 +16,10 @@ type metrics struct {
 	duration  *prometheus.HistogramVec
 
 	cacheHit, cacheMiss prometheus.Counter
-	overload            prometheus.Counter
+	overload, loops     prometheus.Counter
 	upstreamRequests    *prometheus.CounterVec
 	upstreamDuration    *prometheus.HistogramVec
+	upstreamHedged      *prometheus.CounterVec
 
 	rcodes    [24]prometheus.Counter
 	rcodeElse prometheus.Counter
@@ -28,6 +29,7 @@ type metrics struct {
 // upstreamMetrics are the children of one server.
 type upstreamMetrics struct {
 	ok, timeout, unreachable, refused, truncated, mismatched prometheus.Counter
+	hedged                                                   prometheus.Counter
 	duration                                                 prometheus.Observer
 }
 
@@ -56,6 +58,7 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() float64) *metrics {
 		breaches:         counter("schoolgate_breaches_total", "Attempts at blocked or monitored content, severity none left out.", "group", "category", "severity", "action"),
 		duration:         histogram("schoolgate_query_duration_seconds", "Time from a query's arrival to its response.", "outcome"),
 		upstreamRequests: counter("schoolgate_upstream_requests_total", "Questions to upstream servers by how they ended.", "upstream", "result"),
+		upstreamHedged:   counter("schoolgate_upstream_hedged_total", "Questions put to an upstream server because another one was slower than usual.", "upstream"),
 		upstreamDuration: histogram("schoolgate_upstream_duration_seconds", "Time until an upstream server answered.", "upstream"),
 	}
 	cacheRequests := counter("schoolgate_cache_requests_total", "Look-ups in the answer cache.", "result")
@@ -64,7 +67,10 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() float64) *metrics {
 	m.overload = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "schoolgate_forward_overload_total", Help: "Queries answered SERVFAIL because too many were waiting for upstream servers.",
 	})
-	reg.MustRegister(m.overload, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	m.loops = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "schoolgate_forward_loops_total", Help: "Queries that came back to this resolver by an upstream server; answered SERVFAIL.",
+	})
+	reg.MustRegister(m.overload, m.loops, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "schoolgate_cache_entries", Help: "Answers in the cache.",
 	}, cacheLen))
 	for code, name := range rcodeNames {
@@ -81,7 +87,8 @@ func (m *metrics) upstream(name string) upstreamMetrics {
 	result := func(r string) prometheus.Counter { return m.upstreamRequests.WithLabelValues(name, r) }
 	return upstreamMetrics{
 		ok: result("ok"), timeout: result("timeout"), unreachable: result("unreachable"), refused: result("refused"),
-		truncated: result("truncated"), mismatched: result("mismatched"), duration: m.upstreamDuration.WithLabelValues(name),
+		truncated: result("truncated"), mismatched: result("mismatched"),
+		hedged: m.upstreamHedged.WithLabelValues(name), duration: m.upstreamDuration.WithLabelValues(name),
 	}
 }
 

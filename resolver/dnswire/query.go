@@ -61,8 +61,10 @@ type Query struct {
 	DO      bool
 	UDPSize uint16
 
-	name    [MaxName]byte
-	nameLen int
+	name     [MaxName]byte
+	nameLen  int
+	hops     [MaxHops]Marker
+	hopCount int
 }
 
 // Name is the QNAME's key. It is of the Query: a caller that keeps it copies it.
@@ -85,6 +87,7 @@ const (
 // one OPT record, and not an octet behind its last record.
 func (q *Query) Parse(msg []byte) Status {
 	q.QuestionEnd, q.nameLen, q.EDNS, q.DO, q.UDPSize, q.Type, q.Class = 0, 0, false, false, 0, 0, 0
+	q.hopCount = 0
 	if len(msg) < headerLen {
 		return StatusIgnore
 	}
@@ -119,7 +122,7 @@ func (q *Query) parseAdditional(msg []byte, count int) Status {
 			return StatusFormErr
 		}
 		if rr.Type == TypeOPT {
-			if q.EDNS || msg[off] != 0 || !validOptions(msg[rr.Data:rr.End]) {
+			if q.EDNS || msg[off] != 0 || !q.validOptions(msg[rr.Data:rr.End]) {
 				return StatusFormErr
 			}
 			q.EDNS = true
@@ -154,12 +157,16 @@ func (q *Query) ParseNotify(msg []byte) bool {
 	return true
 }
 
-// validOptions reports whether the options of an OPT record fill it exactly (RFC 6891 §6.1.2).
-func validOptions(data []byte) bool {
+// validOptions reports whether the options of an OPT record fill it exactly (RFC 6891 §6.1.2), and takes
+// note of those that matter here.
+func (q *Query) validOptions(data []byte) bool {
 	for len(data) >= 4 {
 		size := 4 + int(binary.BigEndian.Uint16(data[2:]))
 		if size > len(data) {
 			return false
+		}
+		if binary.BigEndian.Uint16(data) == optionHops {
+			q.noteHops(data[4:size])
 		}
 		data = data[size:]
 	}

@@ -39,7 +39,10 @@ func (d *Daemon) ownProblems() []string {
 		}
 	}
 	for _, u := range d.resolver.Stats().Upstreams {
-		if !u.Healthy {
+		switch {
+		case u.LeadsBack:
+			out = append(out, "upstream "+u.Server+" leads back to this resolver: questions sent to it came back")
+		case !u.Healthy:
 			out = append(out, "upstream "+u.Server+" does not answer")
 		}
 	}
