@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -39,7 +41,6 @@ type quicConn struct {
 	ready chan struct{} // closed when conn or err is known; they do not change after that
 	conn  *quic.Conn
 	err   error
-	heard time.Time // when the last answer came; guarded by overQUIC.mu
 }
 
 func newOverQUIC(p *place) *overQUIC {
@@ -63,19 +64,15 @@ func (q *overQUIC) exchange(ctx context.Context, query []byte) ([]byte, error) {
 		if c.err != nil {
 			return nil, fmt.Errorf("connect over QUIC: %w", c.err)
 		}
-		sent := time.Now()
 		response, err := askStream(ctx, c.conn, query)
 		if err == nil {
-			q.mu.Lock()
-			c.heard = time.Now()
-			q.mu.Unlock()
 			return response, nil
 		}
-		ended := c.conn.Context().Err() != nil
-		if ctx.Err() != nil || ended {
-			q.retire(c, sent)
+		ended := errors.Is(err, net.ErrClosed) // all errors of whole connections are that
+		if ended {
+			q.forget(c)
 		}
-		if ctx.Err() != nil || q.ctx.Err() != nil || !ended || try == 2 {
+		if !ended || ctx.Err() != nil || try == 2 {
 			return nil, fmt.Errorf("ask over QUIC: %w", err)
 		}
 	}
@@ -87,17 +84,10 @@ func (q *overQUIC) close() {
 	q.running.Wait()
 }
 
-// retire lets a connection take no more questions where it has ended, or has brought nothing since a
-// question was sent whose time is up: a server that was started anew knows nothing of it.
-func (q *overQUIC) retire(c *quicConn, sent time.Time) {
+// forget lets a connection take no more questions.
+func (q *overQUIC) forget(c *quicConn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if c.conn.Context().Err() == nil {
-		if !c.heard.Before(sent) {
-			return
-		}
-		_ = c.conn.CloseWithError(doqNoError, "")
-	}
 	if q.conn == c {
 		q.conn = nil
 	}
@@ -141,11 +131,7 @@ func (q *overQUIC) run(c *quicConn) {
 	}
 	if err != nil {
 		c.err = err
-		q.mu.Lock()
-		if q.conn == c {
-			q.conn = nil
-		}
-		q.mu.Unlock()
+		q.forget(c)
 		close(c.ready)
 		return
 	}
@@ -193,6 +179,30 @@ type plainBuffers struct{ net.PacketConn }
 func (plainBuffers) SetReadBuffer(int) error  { return nil }
 func (plainBuffers) SetWriteBuffer(int) error { return nil }
 
+// watchSilence ends a connection from which nothing at all comes for some round trips after a question: a
+// server that lives acknowledges it long before it has the answer; one that was started anew knows nothing
+// of the connection. stop, told whether the time of the question is up, ends a connection too from which
+// nothing came since that first look: what came before may have been on its way already.
+func watchSilence(conn *quic.Conn) (stop func(timeUp bool)) {
+	var seen atomic.Uint64
+	before := conn.ConnectionStats()
+	seen.Store(before.PacketsReceived)
+	endIfSilent := func() {
+		if now := conn.ConnectionStats().PacketsReceived; seen.Swap(now) == now {
+			_ = conn.CloseWithError(doqNoError, "")
+		}
+	}
+	timer := time.AfterFunc(4*before.SmoothedRTT+leastSilence, endIfSilent)
+	return func(timeUp bool) {
+		if !timer.Stop() && timeUp {
+			endIfSilent()
+		}
+	}
+}
+
+// leastSilence is some more for acknowledgements that wait, and for one packet that is lost.
+const leastSilence = 200 * time.Millisecond
+
 // askStream puts one question on a stream of its own (RFC 9250 §4.2).
 func askStream(ctx context.Context, conn *quic.Conn, query []byte) ([]byte, error) {
 	stream, err := conn.OpenStreamSync(ctx)
@@ -200,6 +210,8 @@ func askStream(ctx context.Context, conn *quic.Conn, query []byte) ([]byte, erro
 		return nil, err
 	}
 	msg := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(query)), uint16(len(query)))
+	stop := watchSilence(conn)
+	defer func() { stop(ctx.Err() != nil) }()
 	deadline, _ := ctx.Deadline()
 	err = stream.SetDeadline(deadline)
 	if err == nil {

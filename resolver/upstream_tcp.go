@@ -22,6 +22,9 @@ const (
 	fullPipe   = 128  // questions in flight on one, until another is opened
 	maxOnPipe  = 1024 // questions in flight on one
 	maxPipeTry = 8    // connections that one question may be asked on
+	maxSingle  = 32   // connections to a server that takes one question on each
+	// singleFor is how long a server counts as one of those.
+	singleFor = 10 * time.Minute
 
 	// connectTime bounds connecting, the handshake of TLS included. It is not the question's time: where a
 	// handshake takes longer than the question has, the next question finds it done.
@@ -34,7 +37,8 @@ const (
 // (RFC 7766 §6.2.1.1): the answers come in any order, and are told apart by id and question.
 //
 // A connection that the server closes is replaced by a new one, and the questions that were on it are
-// asked once more. A connection on which a question got no answer, nor any other meanwhile, takes no
+// asked once more. If there were several, the server may be one that takes them one by one, and gets them
+// so for a while: closing, it may well have thrown away the answers that it had sent. A connection on which a question got no answer, nor any other meanwhile, takes no
 // more questions: as like as not, nothing at the other end knows of it any longer.
 type pipes struct {
 	dial       func(ctx context.Context) (net.Conn, error)
@@ -44,8 +48,9 @@ type pipes struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	conns []*pipe // those that take questions
+	mu     sync.Mutex
+	conns  []*pipe   // those that take questions
+	single time.Time // until then: one question on each connection
 }
 
 // pipe is one connection. Its fields below ready are guarded by pipes.mu.
@@ -140,7 +145,11 @@ func (p *pipes) join(query []byte) (*pipe, uint16, *pipeQuestion, error) {
 			s = other
 		}
 	}
-	if s == nil || len(s.waiting) >= fullPipe && len(p.conns) < maxPipes {
+	full, most := fullPipe, maxPipes
+	if time.Now().Before(p.single) {
+		full, most = 1, maxSingle
+	}
+	if s == nil || len(s.waiting) >= full && len(p.conns) < most {
 		s = &pipe{pool: p, ready: make(chan struct{}), waiting: make(map[uint16]*pipeQuestion)}
 		p.conns = append(p.conns, s)
 		p.running.Go(s.run)
@@ -308,6 +317,9 @@ func (s *pipe) end(cause error) {
 	s.retireLocked()
 	waiting := s.waiting
 	s.waiting = nil
+	if len(waiting) > 1 {
+		s.pool.single = time.Now().Add(singleFor)
+	}
 	for _, question := range waiting {
 		question.done <- pipeResult{err: &brokenError{cause: cause, answered: s.answered}}
 	}
