@@ -50,6 +50,7 @@ func answered(packed []byte) []byte {
 
 // startTLS answers over DNS over TLS; with once, it closes after each answer.
 func startTLS(t testing.TB, config *tls.Config, once bool) *encrypted {
+	t.Helper()
 	e := &encrypted{}
 	e.text = "tls://" + startStreams(t, config, func(_ int, conn net.Conn) {
 		for {

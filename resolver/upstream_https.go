@@ -16,7 +16,7 @@ import (
 
 // The bounds on a server of DNS over HTTPS.
 const (
-	httpsPing       = 5 * time.Second // silence on a connection after which it is tried with a ping
+	httpsPing       = 2 * time.Second // silence on a connection after which it is tried with a ping, and the time for that
 	maxHTTPSHeader  = 16 << 10
 	dnsMessageType  = "application/dns-message"
 	httpsUserAgent  = "schoolgate" // says neither version nor site
@@ -27,36 +27,41 @@ const (
 // addresses. Over HTTP/2 the questions share a connection. No proxy, no cookies, no redirects: it is
 // that server which was written, or none.
 type overHTTPS struct {
+	place     *place
 	url       string
 	transport *http.Transport
 	client    http.Client
-	cancel    context.CancelFunc
+
+	ctx    context.Context //nolint:containedctx // ends with close, for connecting outlives the question
+	cancel context.CancelFunc
 }
 
 func newOverHTTPS(p *place) *overHTTPS {
-	ctx, cancel := context.WithCancel(context.Background())
 	u := p.upstream
 	authority := u
 	if u.name != "" { // what the server calls itself, though its address be written
 		authority.addr = netip.AddrPortFrom(netip.Addr{}, u.addr.Port())
 	}
-	h := &overHTTPS{url: "https://" + authority.authority() + u.path, cancel: cancel}
+	h := &overHTTPS{url: "https://" + authority.authority() + u.path, place: p}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.transport = &http.Transport{
-		// The context is not the request's: connecting outlives it, for the next one.
-		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, connectTime)
-			defer cancel()
-			return p.dial(ctx)
-		},
+		DialTLSContext:    h.dial,
 		ForceAttemptHTTP2: true, MaxConnsPerHost: maxPipes, MaxIdleConnsPerHost: maxPipes, IdleConnTimeout: pipeIdle,
 		DisableCompression: true, MaxResponseHeaderBytes: maxHTTPSHeader,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: httpsPing, PingTimeout: connectTime},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: httpsPing, PingTimeout: httpsPing},
 	}
 	h.client = http.Client{
 		Transport:     h.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return h
+}
+
+// dial connects. It takes no notice of the request's context: connecting outlives it, for the next one.
+func (h *overHTTPS) dial(context.Context, string, string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(h.ctx, connectTime)
+	defer cancel()
+	return h.place.dial(ctx)
 }
 
 // exchange asks; once more where a connection that was there already broke, as the server may have

@@ -215,15 +215,19 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return msg, err
 }
 
-// deliver hands a message to the question that it answers. One that answers none is dropped: mostly it
-// is the late answer to a question that has been given up.
+// deliver hands a message to the question that it answers. One with an id that nobody waits for is dropped:
+// it is the late answer to a question that has been given up. One that answers another question than that
+// of its id is counted besides.
 func (s *pipe) deliver(msg []byte) {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
 	id := binary.BigEndian.Uint16(msg)
 	s.heard = time.Now()
 	question := s.waiting[id]
-	if question == nil || !dnswire.IsAnswer(msg, question.query) {
+	if question == nil {
+		return
+	}
+	if !dnswire.IsAnswer(msg, question.query) {
 		s.pool.mismatched()
 		return
 	}
