@@ -62,7 +62,7 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 	case q.msg.Class != dnswire.ClassIN:
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDENotSupported)
 	default:
-		return true
+		return !r.loops(q)
 	}
 	return false
 }
@@ -133,7 +133,7 @@ func (r *Resolver) answer(q *query) (settled bool) {
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDENotSupported)
 		return true
 	}
-	if r.loops(q) {
+	if r.cameTooFar(q) {
 		return true
 	}
 	pool := q.snapshot.pool
