@@ -83,3 +83,19 @@ func TestWhereBootstrapFailsTheAnswerIsServfail(t *testing.T) {
 		}
 	}
 }
+
+func TestNewBootstrapServersAreAskedAtOnce(t *testing.T) {
+	ca := newAuthority(t)
+	e := startTLS(t, ca.config(t, "dns.example", "dot"), false)
+	s := start(t, byName(t, ca, []string{"127.0.0.1:1"}, named(e, "dns.example")))
+	if r := s.exchange(t, ask("a.example", dns.TypeA), "udp", ""); !isFailure(r) {
+		t.Errorf("got %v", r)
+	}
+	s.settings.Upstreams.Bootstrap = parseUpstreams(t, startUpstream(t, records("dns.example. 300 IN A 127.0.0.1")).addr)
+	if err := s.Apply(s.settings); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.exchange(t, ask("a.example", dns.TypeA), "udp", ""); len(r.Answer) != 1 {
+		t.Errorf("got %v", r)
+	}
+}

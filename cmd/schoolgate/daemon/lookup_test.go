@@ -114,6 +114,7 @@ func TestHostsOfListsAreLookedUpByTheUpstreams(t *testing.T) {
 		{"the next where one fails", "lists.example.", []string{"udp://" + failing.addr, "udp://" + good.addr}, "[192.0.2.7]"},
 		{"over TCP where an answer is cut", "lists.example.", []string{"udp://" + cutting.addr}, "[192.0.2.8]"},
 		{"an answer to another question is none", "lists.example.", []string{"tcp://" + mistaken.addr, "udp://" + good.addr}, "[192.0.2.7]"},
+		{"the next where an encrypted one cannot be trusted", "lists.example.", []string{"tls://" + good.addr, "tls://" + good.addr + "#dns.example", "udp://" + good.addr}, "[192.0.2.7]"},
 		{"the school's own names by its own servers", "mirror.school.internal.", []string{"udp://" + good.addr}, "[10.0.0.1]"},
 	} {
 		if diff := cmp.Diff(c.want, lookUp(t, c.host, c.upstreams...)); diff != "" {
