@@ -411,20 +411,6 @@ func (p *Policy) recheckCategories(v Verdict, listed blocklist.Categories, g *gr
 	return v
 }
 
-// Concerns reports whether Recheck or RecheckAddr could say anything of a target but "pass" to any
-// group at all. A cached answer of which no target concerns the policy needs no second look.
-func (p *Policy) Concerns(target []byte) bool {
-	if p.set.Match(target) != 0 {
-		return true
-	}
-	var buf [16]*node
-	path, _ := p.names.walk(target, buf[:0])
-	return slices.ContainsFunc(path, func(n *node) bool { return len(n.rules) > 0 })
-}
-
-// ConcernsAddr is Concerns for an address.
-func (p *Policy) ConcernsAddr(addr netip.Addr) bool { return p.set.MatchAddr(addr) != 0 }
-
 // NextChange returns the first moment after at at which a verdict may change by itself, or the zero
 // time. No answer may live longer.
 func (p *Policy) NextChange(at time.Time) time.Time {

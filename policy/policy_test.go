@@ -218,8 +218,9 @@ func TestAnAnswersTargetsAreJudged(t *testing.T) {
 			if v.Action != test.action || p.CategoryName(v.Category) != test.category {
 				t.Errorf("%+v (%s)", v, p.CategoryName(v.Category))
 			}
-			if v.Action == policy.Block && !p.Concerns([]byte(name(t, test.target))) {
-				t.Error("Concerns says that this target concerns nobody")
+			group, _ := p.Identify(test.client)
+			if was := decide(t, p, test.client, test.question); v != was && !p.Concerns(group, p.TargetFacts([]byte(name(t, test.target)))) {
+				t.Error("Concerns says that this target does not matter")
 			}
 		})
 	}
@@ -541,6 +542,9 @@ func TestDecideReadsAsThePackageCommentDoes(t *testing.T) {
 		}
 		if got != want {
 			rt.Fatalf("%s: %s, want %s (listed %v, allow %v, block %v, only %v)", ask, got, want, listed, allow, block, only)
+		}
+		if passed, ok := p.Passes(0, p.Facts([]byte(name(t, ask)))); ok && passed != v {
+			rt.Fatalf("%s passes by its facts, and is judged %+v", ask, v)
 		}
 	})
 }

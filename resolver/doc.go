@@ -17,6 +17,7 @@
 // goroutine, no channel, and for cached and blocked names no allocation. A query that has to wait goes
 // to the forwarder, which joins equal questions, asks upstream, and finishes it.
 //
-// The cache holds what upstreams said, never what policy said. The policy judges before the cache is
-// looked at; so a reload needs no flush, groups share one cache, and there is no stale verdict.
+// The cache holds what upstreams said, never what policy said: the policy judges every query, so a reload
+// needs no flush, groups share one cache, and there is no stale verdict. What stands with a cached answer are
+// facts of the lists (policy.Facts), with the generation of the policy whose lists they were.
 package resolver

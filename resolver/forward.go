@@ -80,8 +80,10 @@ func (f *forwarder) submit(q *query, p *pool) (taken bool) {
 
 func (f *forwarder) run(c *call) {
 	e := f.ask(c)
+	var known facts
 	if e != nil {
-		f.resolver.cache.put(e)
+		known = factsOf(f.resolver.snapshot.Load(), c.name, e.msg)
+		f.resolver.cache.put(e, known)
 	}
 	f.mu.Lock()
 	delete(f.calls, string(c.question))
@@ -89,19 +91,24 @@ func (f *forwarder) run(c *call) {
 	f.mu.Unlock()
 
 	for _, q := range c.waiters {
-		f.finish(q, e)
+		f.finish(q, e, known)
 		queries.Put(q)
 	}
 }
 
-func (f *forwarder) finish(q *query, e *entry) {
+// finish finishes q with the answer that came for it, nil where none did.
+func (f *forwarder) finish(q *query, e *entry, known facts) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			f.resolver.fault(q, fault)
 		}
 	}()
 	if e != nil {
-		q.entry, q.elapsed = e, 0
+		q.out = append(q.out[:0], e.msg...)
+		for _, o := range e.ttls {
+			dnswire.AgeTTL(q.out, o, 0, q.clientTTL())
+		}
+		q.answered, q.rcode, q.facts = true, e.rcode, known
 	} else {
 		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
 	}

@@ -38,7 +38,7 @@ var rcodeNames = map[uint16]string{
 // latencyBuckets run from 50 µs, in seconds: a cached answer takes a few, an upstream's milliseconds.
 var latencyBuckets = []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5}
 
-func newMetrics(reg prometheus.Registerer, cacheLen func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int)) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		reg.MustRegister(c)
@@ -66,7 +66,9 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() float64) *metrics {
 	})
 	reg.MustRegister(m.overload, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "schoolgate_cache_entries", Help: "Answers in the cache.",
-	}, cacheLen))
+	}, func() float64 { entries, _ := cacheLen(); return float64(entries) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "schoolgate_cache_bytes", Help: "Memory that the answer cache has taken.",
+	}, func() float64 { _, size := cacheLen(); return float64(size) }))
 	for code, name := range rcodeNames {
 		m.rcodes[code] = m.responses.WithLabelValues(name)
 	}

@@ -81,10 +81,19 @@ func (r *Resolver) notified(q *query) bool {
 	return true
 }
 
-// decide is stage 3. The policy judges before the cache is looked at, so that a reload needs no
-// flush and no answer outlives the verdict that let it through.
+// decide is stage 3. The policy judges every query: a reload needs no flush, and no answer outlives the
+// verdict that let it through. What it says of a name whoever asks stands with the cached answer, so
+// that a name which concerns nobody here is judged without looking it up in the lists again.
 func (r *Resolver) decide(q *query) (goOn bool) {
-	q.verdict = q.snapshot.policy.Decide(q.group, q.msg.Name(), q.received)
+	p := q.snapshot.policy
+	r.lookUp(q, q.snapshot.pool)
+	passes := false
+	if q.cached.found && q.cached.facts.generation == q.snapshot.generation {
+		q.verdict, passes = p.Passes(q.group, q.cached.facts.name)
+	}
+	if !passes {
+		q.verdict = p.Decide(q.group, q.msg.Name(), q.received)
+	}
 	switch q.verdict.Action {
 	case policy.Passthru:
 		q.outcome = outcomeAllowed
@@ -136,34 +145,40 @@ func (r *Resolver) answer(q *query) (settled bool) {
 	pool := q.snapshot.pool
 	if q.verdict.Action == policy.Forward {
 		pool = q.snapshot.zones[q.verdict.Index]
+		r.lookUp(q, pool)
 	}
-	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
-	if q.entry, q.elapsed = r.cache.get(q.question, q.received); q.entry != nil {
+	if q.cached.found {
 		r.metrics.cacheHit.Inc()
+		q.answered, q.rcode, q.facts = true, q.cached.rcode, q.cached.facts
 		return true
 	}
 	r.metrics.cacheMiss.Inc()
 	return !r.forwarder.submit(q, pool)
 }
 
+// lookUp asks the cache for what a pool's servers said. What it has is in q.out then.
+func (r *Resolver) lookUp(q *query, pool *pool) {
+	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
+	q.out, q.cached = r.cache.get(q.out[:0], q.question, q.received, q.clientTTL())
+}
+
 // recheck is stage 5: each name and address to which an upstream's answer leads is judged too. Of an
-// entry whose targets concern nobody under this policy, that is known from the first time.
+// answer whose targets concern nobody of the group, that is known from the first time.
 func (r *Resolver) recheck(q *query) {
-	if q.entry == nil || q.verdict.Action == policy.Forward {
+	if !q.answered || q.verdict.Action == policy.Forward {
 		return
 	}
 	p := q.snapshot.policy
-	// Of this query's own policy: a query that came before a reload may be here at the same time.
-	s := q.entry.screened.Load()
-	if s == nil || s.generation != q.snapshot.generation {
-		s = &screening{generation: q.snapshot.generation, concerned: concerned(p, q.entry.msg)}
-		q.entry.screened.Store(s)
+	// By this query's own policy: one that came before a reload may be here at the same time.
+	if q.facts.generation != q.snapshot.generation {
+		q.facts = factsOf(q.snapshot, q.msg.Name(), q.out)
+		r.cache.learn(q.question, q.cached, q.facts)
 	}
-	if !s.concerned {
+	if !p.Concerns(q.group, q.facts.targets) {
 		return
 	}
 	verdict := q.verdict
-	dnswire.Targets(q.entry.msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
+	dnswire.Targets(q.out, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		var next policy.Verdict
 		if kind == dnswire.TargetAddress {
 			next = p.RecheckAddr(verdict, addr)
@@ -181,7 +196,7 @@ func (r *Resolver) recheck(q *query) {
 		q.outcome = outcomeMonitored
 	}
 	if verdict.Action == policy.Block {
-		q.entry = nil
+		q.answered = false
 		q.block()
 	}
 }
@@ -193,17 +208,18 @@ func viaTarget(kind dnswire.Target) policy.Via {
 	}[kind]
 }
 
-func concerned(p *policy.Policy, msg []byte) bool {
-	found := false
+// factsOf is what the snapshot's policy says of an answer msg to a question for name.
+func factsOf(s *snapshot, name, msg []byte) facts {
+	f := facts{generation: s.generation, name: s.policy.Facts(name)}
 	dnswire.Targets(msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		if kind == dnswire.TargetAddress {
-			found = p.ConcernsAddr(addr)
+			f.targets = f.targets.And(s.policy.AddrFacts(addr))
 		} else {
-			found = p.Concerns(name)
+			f.targets = f.targets.And(s.policy.TargetFacts(name))
 		}
-		return !found
+		return true
 	})
-	return found
+	return f
 }
 
 // record is stage 6: the counters always, the record where the verdict is a breach.
@@ -233,15 +249,12 @@ func (r *Resolver) record(q *query) {
 // encode is stage 7: the response's bytes, within what the client takes.
 func (r *Resolver) encode(q *query) {
 	flags := dnswire.FlagQR | dnswire.FlagRA | q.flags | q.msg.Flags&(dnswire.FlagRD|dnswire.FlagCD|opcodeBits)
-	if e := q.entry; e != nil {
-		q.start()
-		q.out = append(q.out, e.msg[len(q.out):]...)
-		dnswire.AgeTTLs(q.out, e.ttls, q.elapsed, q.clientTTL())
-		q.answers, q.authority = dnswire.Counts(e.msg)
-		q.rcode = e.rcode
+	if q.answered {
+		q.answers, q.authority = dnswire.Counts(q.out)
 		if q.msg.DO || q.msg.Flags&dnswire.FlagAD != 0 {
-			flags |= binary.BigEndian.Uint16(e.msg[2:]) & dnswire.FlagAD
+			flags |= binary.BigEndian.Uint16(q.out[2:]) & dnswire.FlagAD
 		}
+		copy(q.out, q.in[:q.msg.QuestionEnd]) // the client's own case
 	}
 	limit := maxTCPMessage
 	if q.transport == overUDP {

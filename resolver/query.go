@@ -35,8 +35,9 @@ type query struct {
 	group    uint16
 	verdict  policy.Verdict
 	question []byte // the cache's key
-	entry    *entry // the upstream's answer
-	elapsed  uint32 // its age in seconds
+	cached   cached // what the cache has for it
+	answered bool   // an upstream's answer is in out
+	facts    facts  // of that answer
 	event    eventTarget
 
 	// The answer.
@@ -100,7 +101,8 @@ func (o outcome) String() string {
 
 // reset makes q ready for the next packet. The answer's buffer keeps what it grew to.
 func (q *query) reset() {
-	q.in, q.oob, q.question, q.snapshot, q.entry = nil, nil, nil, nil, nil
+	q.in, q.oob, q.question, q.snapshot = nil, nil, nil, nil
+	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event = eventTarget{}
 	q.verdict = policy.Verdict{}
 	q.unrecorded = false

@@ -33,14 +33,14 @@ type Resolver struct {
 
 	applyMu    sync.Mutex
 	servers    map[Upstream]*server // every one that was ever applied
-	generation uint64
+	generation uint32
 }
 
 // snapshot is what one Apply put in force. A query loads it once, and is judged and answered by it.
 type snapshot struct {
 	Settings
 	policy     *policy.Policy
-	generation uint64
+	generation uint32 // never 0
 	pool       *pool
 	zones      []*pool
 	records    map[string][]Record // by the owner's key
@@ -52,7 +52,7 @@ func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, notify: c.Notify, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
 	}
-	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.cache.len()) })
+	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "schoolgate_panics_total", Help: "Queries that met a fault of the program; answered SERVFAIL.",
 	})
@@ -183,7 +183,7 @@ func (r *Resolver) Stats() Stats {
 			stats.Upstreams = append(stats.Upstreams, server.stats(now))
 		}
 	}
-	stats.CacheEntries = r.cache.len()
+	stats.CacheEntries, _ = r.cache.len()
 	r.forwarder.mu.Lock()
 	stats.Waiting = r.forwarder.waiting
 	r.forwarder.mu.Unlock()

@@ -126,13 +126,11 @@ func AppendQuery(msg []byte, id uint16, name []byte, typ, class, udpSize uint16,
 	return AppendOPT(msg, udpSize, 0, do, EDENone)
 }
 
-// AgeTTLs lowers each time to live in msg by elapsed seconds, to at least 0 and at most limit.
-func AgeTTLs(msg []byte, offsets []uint16, elapsed, limit uint32) {
-	for _, o := range offsets {
-		ttl := binary.BigEndian.Uint32(msg[o:])
-		ttl -= min(ttl, elapsed)
-		binary.BigEndian.PutUint32(msg[o:], min(ttl, limit))
-	}
+// AgeTTL lowers the time to live at an offset of msg by elapsed seconds, to at least 0 and at most limit.
+func AgeTTL(msg []byte, offset uint16, elapsed, limit uint32) {
+	ttl := binary.BigEndian.Uint32(msg[offset:])
+	ttl -= min(ttl, elapsed)
+	binary.BigEndian.PutUint32(msg[offset:], min(ttl, limit))
 }
 
 // BoundTTLs brings each time to live in msg between least and most, and returns the smallest then.

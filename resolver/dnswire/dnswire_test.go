@@ -185,7 +185,9 @@ func TestAnAnswerIsCutToWhatWasAskedFor(t *testing.T) {
 	if len(got.Answer) != 2 || len(got.Ns) != 0 || len(got.Extra) != 0 || a.Negative {
 		t.Errorf("kept %v", got)
 	}
-	dnswire.AgeTTLs(a.Msg, a.TTLs, 50, 100)
+	for _, o := range a.TTLs {
+		dnswire.AgeTTL(a.Msg, o, 50, 100)
+	}
 	if err := got.Unpack(a.Msg); err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +328,9 @@ func TestATargetDoesNotChangeWithTheAgeOfTheAnswer(t *testing.T) {
 		return text
 	}
 	before := target()
-	dnswire.AgeTTLs(a.Msg, a.TTLs, 1<<20, 5)
+	for _, o := range a.TTLs {
+		dnswire.AgeTTL(a.Msg, o, 1<<20, 5)
+	}
 	if after := target(); before == "" || after != before {
 		t.Errorf("the target was %q and is %q", before, after)
 	}
@@ -439,7 +443,9 @@ func FuzzAnswerIsWellFormed(f *testing.F) {
 		}
 		before := targets()
 		dnswire.BoundTTLs(a.Msg, a.TTLs, 1, 1<<31-1)
-		dnswire.AgeTTLs(a.Msg, a.TTLs, 3, 0x01610000)
+		for _, o := range a.TTLs {
+			dnswire.AgeTTL(a.Msg, o, 3, 0x01610000)
+		}
 		if after := targets(); after != before {
 			t.Fatalf("targets %q became %q with age", before, after)
 		}
