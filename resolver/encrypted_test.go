@@ -1,0 +1,692 @@
+package resolver_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/quic-go/quic-go"
+
+	"schoolgate/policy"
+	"schoolgate/resolver"
+)
+
+// serverName is the name that the test certificates are for.
+const serverName = "dns.school.example"
+
+// newCertificate makes a certificate that signs itself, and the pool of a client that trusts it.
+func newCertificate(t testing.TB, names ...string) (*tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "test"}, DNSNames: names,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
+}
+
+// encryptedServer is a server with all three encrypted listeners, and what its clients need.
+type encryptedServer struct {
+	*server
+	certificate   atomic.Pointer[tls.Certificate]
+	client        *tls.Config
+	dot, doh, doq string
+	sizes         map[*dns.Msg]int // of responses, as they came
+}
+
+func startEncrypted(t testing.TB, change func(*resolver.Config), upstreams ...*upstream) *encryptedServer {
+	t.Helper()
+	s := &encryptedServer{sizes: map[*dns.Msg]int{}}
+	cert, pool := newCertificate(t, serverName)
+	s.certificate.Store(cert)
+	s.client = &tls.Config{RootCAs: pool, ServerName: serverName}
+	any := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	s.server = start(t, func(c *resolver.Config) {
+		c.DoT, c.DoH, c.DoQ, c.Certificate = any, any, any, s.certificate.Load
+		if change != nil {
+			change(c)
+		}
+	}, upstreams...)
+	dot, doh, doq := s.EncryptedAddrs()
+	s.dot, s.doh, s.doq = dot[0].String(), doh[0].String(), doq[0].String()
+	return s
+}
+
+// tlsClient is the client's side of TLS with an ALPN.
+func (s *encryptedServer) tlsClient(alpn ...string) *tls.Config {
+	c := s.client.Clone()
+	c.NextProtos = alpn
+	return c
+}
+
+// httpClient speaks one version of HTTP.
+func (s *encryptedServer) httpClient(t testing.TB, h2 bool) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!h2)
+	protocols.SetHTTP2(h2)
+	transport := &http.Transport{TLSClientConfig: s.tlsClient(), Protocols: protocols}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
+}
+
+func pack(t testing.TB, m *dns.Msg) []byte {
+	t.Helper()
+	data, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func unpack(t testing.TB, data []byte) *dns.Msg {
+	t.Helper()
+	m := new(dns.Msg)
+	if err := m.Unpack(data); err != nil {
+		t.Fatalf("%v in %x", err, data)
+	}
+	return m
+}
+
+func (s *encryptedServer) overTLS(t testing.TB, q *dns.Msg) *dns.Msg {
+	t.Helper()
+	conn, err := (&dns.Client{Net: "tcp-tls", TLSConfig: s.tlsClient("dot"), Timeout: 10 * time.Second}).Dial(s.dot)
+	if err != nil {
+		t.Fatalf("over TLS: %v", err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if err := conn.WriteMsg(q); err != nil {
+		t.Fatalf("over TLS: %v", err)
+	}
+	data, err := conn.ReadMsgHeader(nil)
+	if err != nil {
+		t.Fatalf("over TLS: %v", err)
+	}
+	return s.unpacked(t, data)
+}
+
+func (s *encryptedServer) unpacked(t testing.TB, data []byte) *dns.Msg {
+	t.Helper()
+	m := unpack(t, data)
+	s.sizes[m] = len(data)
+	return m
+}
+
+func (s *encryptedServer) overHTTPS(t testing.TB, q *dns.Msg, method string, h2 bool) (*dns.Msg, *http.Response) {
+	t.Helper()
+	url, body := "https://"+s.doh+"/dns-query", io.Reader(nil)
+	if method == http.MethodGet {
+		url += "?dns=" + base64.RawURLEncoding.EncodeToString(pack(t, q))
+	} else {
+		body = bytes.NewReader(pack(t, q))
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/dns-message")
+	}
+	// What a client writes of others changes nothing: 127.0.0.9 is staff's.
+	req.Header.Set("X-Forwarded-For", "127.0.0.9")
+	req.Header.Set("Forwarded", "for=127.0.0.9")
+	resp, err := s.httpClient(t, h2).Do(req)
+	if err != nil {
+		t.Fatalf("over HTTPS: %v", err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/dns-message" {
+		t.Fatalf("over HTTPS: %s, %v: %s", resp.Status, resp.Header, data)
+	}
+	if want := map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"}[h2]; resp.Proto != want {
+		t.Fatalf("the answer came over %s, want %s", resp.Proto, want)
+	}
+	return s.unpacked(t, data), resp
+}
+
+// dialQUIC opens a connection of DNS over QUIC.
+func (s *encryptedServer) dialQUIC(t testing.TB) *quic.Conn {
+	t.Helper()
+	conn, err := quic.DialAddr(t.Context(), s.doq, s.tlsClient("doq"), &quic.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+	return conn
+}
+
+// askQUIC sends bytes on a stream of their own and returns all that comes back.
+func askQUIC(t testing.TB, conn *quic.Conn, wire []byte) ([]byte, error) {
+	t.Helper()
+	stream, err := conn.OpenStreamSync(t.Context())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := stream.Write(wire); err != nil {
+		return nil, err
+	}
+	if err := stream.Close(); err != nil {
+		return nil, err
+	}
+	_ = stream.SetReadDeadline(time.Now().Add(10 * time.Second))
+	return io.ReadAll(stream)
+}
+
+func framed(msg []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)
+}
+
+func (s *encryptedServer) overQUIC(t testing.TB, q *dns.Msg) *dns.Msg {
+	t.Helper()
+	q = q.Copy()
+	q.Id = 0
+	data, err := askQUIC(t, s.dialQUIC(t), framed(pack(t, q)))
+	if err != nil {
+		t.Fatalf("over QUIC: %v", err)
+	}
+	if len(data) < 2 || int(binary.BigEndian.Uint16(data)) != len(data)-2 {
+		t.Fatalf("over QUIC: %x is not one message behind its length", data)
+	}
+	return s.unpacked(t, data[2:])
+}
+
+// everyWay asks over each encrypted transport.
+func (s *encryptedServer) everyWay(t *testing.T, q *dns.Msg, check func(t *testing.T, way string, r *dns.Msg)) {
+	t.Helper()
+	check(t, "dot", s.overTLS(t, q))
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for _, h2 := range []bool{true, false} {
+			r, _ := s.overHTTPS(t, q, method, h2)
+			check(t, "doh", r)
+		}
+	}
+	check(t, "doq", s.overQUIC(t, q))
+}
+
+func TestEveryEncryptedTransportGivesTheAnswerOfPlainDNS(t *testing.T) {
+	up := startUpstream(t, records("www.example. 300 IN A 192.0.2.1", "www.porn.example. 300 IN A 192.0.2.66"))
+	s := startEncrypted(t, nil, up)
+	for _, question := range []struct {
+		name  string
+		typ   uint16
+		rcode int
+		ede   int
+	}{
+		{"www.example", dns.TypeA, dns.RcodeSuccess, -1},
+		{"none.example", dns.TypeA, dns.RcodeNameError, -1},
+		{"www.porn.example", dns.TypeAAAA, dns.RcodeNameError, 15},
+		{"printer.internal", dns.TypeA, dns.RcodeSuccess, -1},
+		{"www.example", dns.TypeAXFR, dns.RcodeRefused, 21},
+	} {
+		q := ask(question.name, question.typ)
+		plain := s.exchange(t, q, "udp", "")
+		s.everyWay(t, q, func(t *testing.T, way string, r *dns.Msg) {
+			t.Helper()
+			if r.Rcode != question.rcode || ede(r) != question.ede || len(r.Answer) != len(plain.Answer) || len(r.Ns) != len(plain.Ns) {
+				t.Errorf("%s over %s:\n%v\nover UDP:\n%v", question.name, way, r, plain)
+			}
+		})
+	}
+	ways := map[string]int{}
+	for _, e := range s.record.taken() {
+		if e.Client.Addr != netip.MustParseAddr("127.0.0.1") || e.Verdict.Action != policy.Block {
+			t.Errorf("recorded: %v by %v", e.Verdict.Action, e.Client.Addr)
+		}
+		ways[e.Transport]++
+	}
+	if fmt.Sprint(ways) != "map[doh:4 doq:1 dot:1 udp:1]" {
+		t.Errorf("breaches by transport: %v", ways)
+	}
+	for series, want := range map[string]float64{"dot": 1, "doh": 4, "doq": 1} {
+		if n := s.counter(t, "schoolgate_queries_total", "transport", series, "group", "pupils", "outcome", "blocked"); n != want {
+			t.Errorf("blocked over %s: %v, want %v", series, n, want)
+		}
+	}
+	if refused := s.Stats().Refused; refused != nil {
+		t.Errorf("refused: %v", refused)
+	}
+}
+
+// counter reads one series.
+func (s *server) counter(t testing.TB, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			has := map[string]string{}
+			for _, l := range m.GetLabel() {
+				has[l.GetName()] = l.GetValue()
+			}
+			same := true
+			for i := 0; i < len(labels); i += 2 {
+				same = same && has[labels[i]] == labels[i+1]
+			}
+			if same {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("there is no %s with %v", name, labels)
+	return 0
+}
+
+func TestWhoMayNotAskIsRefusedOverEncryptedTransportsToo(t *testing.T) {
+	s := startEncrypted(t, func(c *resolver.Config) {
+		spec := schoolSpec(t)
+		spec.Access = []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}
+		c.Settings.Policy = compile(t, spec)
+	})
+	s.everyWay(t, ask("www.example", dns.TypeA), func(t *testing.T, way string, r *dns.Msg) {
+		t.Helper()
+		if r.Rcode != dns.RcodeRefused || ede(r) != 18 {
+			t.Errorf("over %s:\n%v", way, r)
+		}
+	})
+}
+
+func TestTheCertificateOfTheMomentIsShownAndOldVersionsOfTLSAreNotTaken(t *testing.T) {
+	s := startEncrypted(t, nil)
+	config := s.tlsClient("dot")
+	config.MaxVersion = tls.VersionTLS11
+	config.MinVersion = tls.VersionTLS10
+	if conn, err := tls.Dial("tcp", s.dot, config); err == nil {
+		conn.Close()
+		t.Error("TLS 1.1 was taken")
+	}
+	if conn, err := tls.Dial("tcp", s.dot, s.tlsClient("imap")); err == nil {
+		conn.Close()
+		t.Error("another ALPN was taken")
+	}
+	handshake := func(version uint16, cache tls.ClientSessionCache) tls.ConnectionState {
+		config := s.tlsClient("dot")
+		config.MaxVersion, config.ClientSessionCache = version, cache
+		client := &dns.Client{Net: "tcp-tls", TLSConfig: config, Timeout: 10 * time.Second}
+		conn, err := client.Dial(s.dot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		// The tickets of TLS 1.3 come with the first answer.
+		if _, _, err := client.ExchangeWithConn(ask("printer.internal", dns.TypeA), conn); err != nil {
+			t.Fatal(err)
+		}
+		return conn.Conn.(*tls.Conn).ConnectionState()
+	}
+	if state := handshake(tls.VersionTLS12, nil); state.Version != tls.VersionTLS12 {
+		t.Errorf("version %x", state.Version)
+	}
+	cache := tls.NewLRUClientSessionCache(1)
+	if state := handshake(0, cache); state.Version != tls.VersionTLS13 || state.NegotiatedProtocol != "dot" || state.DidResume {
+		t.Errorf("first handshake: %x, %q", state.Version, state.NegotiatedProtocol)
+	}
+	if state := handshake(0, cache); !state.DidResume {
+		t.Error("the session was not resumed")
+	}
+
+	before := s.certificate.Load()
+	next, pool := newCertificate(t, "new.school.example")
+	s.certificate.Store(next)
+	s.client = &tls.Config{RootCAs: pool, ServerName: "new.school.example"}
+	s.everyWay(t, ask("printer.internal", dns.TypeA), func(t *testing.T, way string, r *dns.Msg) {
+		t.Helper()
+		if len(r.Answer) != 1 {
+			t.Errorf("over %s with the new certificate:\n%v", way, r)
+		}
+	})
+	s.certificate.Store(nil)
+	if conn, err := tls.Dial("tcp", s.dot, s.tlsClient("dot")); err == nil {
+		conn.Close()
+		t.Error("a handshake without a certificate")
+	}
+	if before == next {
+		t.Error("the certificate did not change")
+	}
+}
+
+func TestOneConnectionOfTLSIsAnsweredOutOfOrder(t *testing.T) {
+	slow := make(chan struct{})
+	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if q.Question[0].Name == "slow.example." {
+			<-slow
+		}
+		records("slow.example. 300 IN A 192.0.2.1", "fast.example. 300 IN A 192.0.2.2")(w, q)
+	})
+	s := startEncrypted(t, nil, up)
+	conn, err := (&dns.Client{Net: "tcp-tls", TLSConfig: s.tlsClient("dot")}).Dial(s.dot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	for _, name := range []string{"slow.example", "fast.example"} {
+		if err := conn.WriteMsg(ask(name, dns.TypeA)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"fast.example.", "slow.example."} {
+		r, err := conn.ReadMsg()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Question[0].Name != want {
+			t.Errorf("%s came, want %s", r.Question[0].Name, want)
+		}
+		if want == "fast.example." {
+			close(slow)
+		}
+	}
+}
+
+func TestOneConnectionOfQUICIsAnsweredOutOfOrder(t *testing.T) {
+	slow := make(chan struct{})
+	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if q.Question[0].Name == "slow.example." {
+			<-slow
+		}
+		records("slow.example. 300 IN A 192.0.2.1", "fast.example. 300 IN A 192.0.2.2")(w, q)
+	})
+	s := startEncrypted(t, nil, up)
+	conn := s.dialQUIC(t)
+	query := func(name string) []byte {
+		q := ask(name, dns.TypeA)
+		q.Id = 0
+		return framed(pack(t, q))
+	}
+	slowly := make(chan error, 1)
+	go func() {
+		_, err := askQUIC(t, conn, query("slow.example"))
+		slowly <- err
+	}()
+	<-up.queries
+	data, err := askQUIC(t, conn, query("fast.example"))
+	close(slow)
+	if err != nil || len(unpack(t, data[2:]).Answer) != 1 {
+		t.Errorf("fast.example: %v", err)
+	}
+	if err := <-slowly; err != nil {
+		t.Errorf("slow.example: %v", err)
+	}
+}
+
+func TestAResponseOfHTTPSIsKeptNoLongerThanItsAnswer(t *testing.T) {
+	up := startUpstream(t, records(
+		"www.example. 300 IN CNAME other.example.", "other.example. 77 IN A 192.0.2.1", "long.example. 86400 IN A 192.0.2.1",
+	))
+	s := startEncrypted(t, nil, up)
+	for name, want := range map[string]string{
+		"www.example":      "max-age=77",  // the smallest of the answer
+		"none.example":     "max-age=60",  // MINIMUM of the SOA record
+		"www.porn.example": "max-age=30",  // blocking.ttl
+		"long.example":     "max-age=300", // cache.client_ttl
+	} {
+		if _, resp := s.overHTTPS(t, ask(name, dns.TypeA), http.MethodGet, true); resp.Header.Get("Cache-Control") != want {
+			t.Errorf("%s: Cache-Control %q, want %q", name, resp.Header.Get("Cache-Control"), want)
+		}
+	}
+	// A failure has nothing that says how long it is true.
+	if _, resp := s.overHTTPS(t, ask("www.example", dns.TypeAXFR), http.MethodGet, true); resp.Header.Get("Cache-Control") != "max-age=0" {
+		t.Errorf("REFUSED: Cache-Control %q", resp.Header.Get("Cache-Control"))
+	}
+}
+
+func TestAnHTTPRequestThatIsNoQueryHasTheStatusThatSaysWhy(t *testing.T) {
+	s := startEncrypted(t, nil)
+	query := pack(t, ask("printer.internal", dns.TypeA))
+	encoded := base64.RawURLEncoding.EncodeToString(query)
+	response := bytes.Clone(query)
+	response[2] |= 0x80
+	large := append(bytes.Clone(query), make([]byte, 4097)...)
+	const dnsType = "application/dns-message"
+	for name, c := range map[string]struct {
+		method, target, kind string
+		body                 io.Reader
+		want                 int
+	}{
+		"a query":                           {"GET", "/dns-query?dns=" + encoded, "", nil, 200},
+		"a posted query":                    {"POST", "/dns-query", dnsType, bytes.NewReader(query), 200},
+		"a content type with a parameter":   {"POST", "/dns-query", dnsType + "; x=y", bytes.NewReader(query), 200},
+		"another path":                      {"GET", "/", "", nil, 404},
+		"a path below":                      {"GET", "/dns-query/x?dns=" + encoded, "", nil, 404},
+		"another method":                    {"PUT", "/dns-query", dnsType, bytes.NewReader(query), 405},
+		"HEAD":                              {"HEAD", "/dns-query?dns=" + encoded, "", nil, 405},
+		"OPTIONS":                           {"OPTIONS", "/dns-query", "", nil, 405},
+		"no parameter":                      {"GET", "/dns-query", "", nil, 400},
+		"an empty parameter":                {"GET", "/dns-query?dns=", "", nil, 400},
+		"two parameters":                    {"GET", "/dns-query?dns=" + encoded + "&dns=" + encoded, "", nil, 400},
+		"padded base64":                     {"GET", "/dns-query?dns=" + encoded + "==", "", nil, 400},
+		"no base64":                         {"GET", "/dns-query?dns=%2B%2F%2B", "", nil, 400},
+		"a response":                        {"POST", "/dns-query", dnsType, bytes.NewReader(response), 400},
+		"an empty body":                     {"POST", "/dns-query", dnsType, http.NoBody, 400},
+		"half a header":                     {"POST", "/dns-query", dnsType, bytes.NewReader(query[:6]), 400},
+		"a parameter beyond what is read":   {"GET", "/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(large), "", nil, 414},
+		"a parameter of 40 kB":              {"GET", "/dns-query?dns=" + strings.Repeat("A", 40<<10), "", nil, 431},
+		"a body beyond what is read":        {"POST", "/dns-query", dnsType, bytes.NewReader(large), 413},
+		"such a body without its length":    {"POST", "/dns-query", dnsType, io.MultiReader(bytes.NewReader(large)), 413},
+		"another content type":              {"POST", "/dns-query", "application/dns-json", bytes.NewReader(query), 415},
+		"no content type":                   {"POST", "/dns-query", "", bytes.NewReader(query), 415},
+		"the parameters of a JSON API": {"GET", "/dns-query?name=printer.internal&type=A", "", nil, 400},
+	} {
+		for _, h2 := range []bool{true, false} {
+			body := c.body
+			if seeker, ok := body.(io.Seeker); ok {
+				_, _ = seeker.Seek(0, io.SeekStart)
+			} else if body != nil && body != http.NoBody {
+				body = io.MultiReader(bytes.NewReader(large))
+			}
+			req, err := http.NewRequestWithContext(t.Context(), c.method, "https://"+s.doh+c.target, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.kind != "" {
+				req.Header.Set("Content-Type", c.kind)
+			}
+			resp, err := s.httpClient(t, h2).Do(req)
+			if err != nil {
+				if !h2 || c.want != 431 { // HTTP/2 may end the connection instead
+					t.Errorf("%s: %.200v", name, err)
+				}
+				continue
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != c.want {
+				t.Errorf("%s, HTTP/2 %v: status %d, want %d", name, h2, resp.StatusCode, c.want)
+			}
+			if c.want == 405 && resp.Header.Get("Allow") != "GET, POST" {
+				t.Errorf("%s: Allow %q", name, resp.Header.Get("Allow"))
+			}
+		}
+	}
+	if n := s.counter(t, "schoolgate_refused_connections_total", "transport", "doh", "reason", "malformed"); n != 2*19 {
+		t.Errorf("%v malformed requests counted", n)
+	}
+}
+
+func TestQUICEndsAConnectionThatBreaksItsRules(t *testing.T) {
+	s := startEncrypted(t, nil)
+	q := ask("printer.internal", dns.TypeA)
+	q.Id = 0
+	good := framed(pack(t, q))
+	q.Id = 7
+	withID := framed(pack(t, q))
+	q.Id = 0
+	keepalive := q.Copy()
+	keepalive.IsEdns0().Option = append(keepalive.IsEdns0().Option, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE})
+	response := q.Copy()
+	response.Response = true
+	n := 0.0
+	for name, wire := range map[string][]byte{
+		"a message id":                  withID,
+		"two queries on one stream":     append(bytes.Clone(good), good...),
+		"an end within the length":      good[:1],
+		"an end within the query":       good[:len(good)-1],
+		"no query at all":               nil,
+		"an empty query":                {0, 0},
+		"a query that is too long":      append([]byte{0xFF, 0xFF}, make([]byte, 65535)...),
+		"a response":                    framed(pack(t, response)),
+		"the option edns-tcp-keepalive": framed(pack(t, keepalive)),
+	} {
+		conn := s.dialQUIC(t)
+		_, err := askQUIC(t, conn, wire)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		<-conn.Context().Done()
+		var closed *quic.ApplicationError
+		if cause := context.Cause(conn.Context()); !errors.As(cause, &closed) || closed.ErrorCode != 2 {
+			t.Errorf("%s: the connection ended with %v, want DOQ_PROTOCOL_ERROR", name, cause)
+		}
+		n++
+	}
+	if got := s.counter(t, "schoolgate_refused_connections_total", "transport", "doq", "reason", "malformed"); got != n {
+		t.Errorf("%v of %v counted as malformed", got, n)
+	}
+	if data, err := askQUIC(t, s.dialQUIC(t), good); err != nil || len(unpack(t, data[2:]).Answer) != 1 {
+		t.Errorf("a good query afterwards: %v", err)
+	}
+	if _, err := s.dialQUIC(t).OpenUniStream(); err == nil {
+		t.Error("a stream of one direction may be opened")
+	}
+}
+
+func TestResponsesArePaddedWhereTheQueryWasAndTheTransportHidesIt(t *testing.T) {
+	s := startEncrypted(t, nil)
+	padding := func(r *dns.Msg) bool {
+		for _, o := range r.IsEdns0().Option {
+			if o.Option() == dns.EDNS0PADDING {
+				return true
+			}
+		}
+		return false
+	}
+	for _, name := range []string{"printer.internal", "www.porn.example", strings.Repeat("a.", 60) + "porn.example"} {
+		q := ask(name, dns.TypeA)
+		s.everyWay(t, q, func(t *testing.T, way string, r *dns.Msg) {
+			t.Helper()
+			if padding(r) {
+				t.Errorf("%s over %s: padded without being asked", name, way)
+			}
+		})
+		q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_PADDING{Padding: make([]byte, 16)})
+		s.everyWay(t, q, func(t *testing.T, way string, r *dns.Msg) {
+			t.Helper()
+			if !padding(r) || s.sizes[r] == 0 || s.sizes[r]%468 != 0 {
+				t.Errorf("%s over %s: %d octets", name, way, s.sizes[r])
+			}
+		})
+		for _, network := range []string{"udp", "tcp"} {
+			if r := s.exchange(t, q, network, ""); padding(r) {
+				t.Errorf("%s over %s: padded in clear", name, network)
+			}
+		}
+	}
+}
+
+func TestHowLongAConnectionMayBeIdleIsToldWhereItIsAsked(t *testing.T) {
+	s := startEncrypted(t, nil)
+	q := ask("printer.internal", dns.TypeA)
+	timeout := func(r *dns.Msg) int {
+		for _, o := range r.IsEdns0().Option {
+			if k, ok := o.(*dns.EDNS0_TCP_KEEPALIVE); ok {
+				return int(k.Timeout)
+			}
+		}
+		return -1
+	}
+	if r := s.exchange(t, q, "tcp", ""); timeout(r) != -1 {
+		t.Errorf("told without being asked: %v", r)
+	}
+	q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE})
+	doh, _ := s.overHTTPS(t, q, http.MethodPost, true)
+	for way, c := range map[string]struct {
+		r    *dns.Msg
+		want int // in 100 ms
+	}{
+		"tcp": {s.exchange(t, q, "tcp", ""), 100}, "dot": {s.overTLS(t, q), 300}, "udp": {s.exchange(t, q, "udp", ""), -1}, "doh": {doh, -1},
+	} {
+		if got := timeout(c.r); got != c.want {
+			t.Errorf("over %s: %d, want %d", way, got, c.want)
+		}
+	}
+}
+
+func TestEveryReasonOfARefusalIsThereFromTheStart(t *testing.T) {
+	s := start(t, nil)
+	n, err := testutil.GatherAndCount(s.registry, "schoolgate_refused_connections_total")
+	if err != nil || n != 4*7 {
+		t.Errorf("%d series, %v", n, err)
+	}
+	if problems, err := testutil.GatherAndLint(s.registry, "schoolgate_refused_connections_total"); err != nil || problems != nil {
+		t.Errorf("%v %v", problems, err)
+	}
+}
+
+func TestAnEncryptedPortThatIsTakenIsSaid(t *testing.T) {
+	s := startEncrypted(t, nil)
+	for way, addr := range map[string]string{"dot": s.dot, "doh": s.doh, "doq": s.doq} {
+		taken := []netip.AddrPort{netip.MustParseAddrPort(addr)}
+		c := resolver.Config{
+			Recorder: s.record, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler), Settings: s.settings,
+			Certificate: s.certificate.Load,
+		}
+		switch way {
+		case "dot":
+			c.DoT = taken
+		case "doh":
+			c.DoH = taken
+		case "doq":
+			c.DoQ = taken
+		}
+		if _, err := resolver.New(c); err == nil || !strings.HasPrefix(err.Error(), "listen on "+addr+" for "+way+": ") {
+			t.Errorf("%s: %v", way, err)
+		}
+	}
+}
