@@ -524,6 +524,9 @@ func (p *Policy) Groups() []string {
 	return all
 }
 
+// Shared reports whether many people sit behind each address of a group.
+func (p *Policy) Shared(group uint16) bool { return p.groups[group].Shared }
+
 // Categories returns the categories; the index of one is its Verdict.Category. The slice must not be
 // changed.
 func (p *Policy) Categories() []Category { return p.spec.Categories }

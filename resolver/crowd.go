@@ -42,6 +42,7 @@ type guest struct {
 	from  netip.AddrPort
 	conn  net.Conn    // of TCP, without TLS; nil for QUIC
 	idle  func() bool // nil: none of its requests is being answered
+	proxy bool        // comes for others: the share of its own address does not bound it
 
 	// Under the crowd's mu.
 	shut      func() // ends the connection at once and waits for nothing; nil: it cannot be yet
@@ -58,7 +59,7 @@ func (c *crowd) enter(g *guest) bool {
 	switch {
 	case c.stopping:
 		return false
-	case s != nil && s.connections >= maxConnectionsPerAddress:
+	case s != nil && s.connections >= maxConnectionsPerAddress && !g.proxy:
 		c.refused.add(c.transport, refusedPerAddress)
 		return false
 	case len(c.open) >= maxConnections && !c.makeRoom():
@@ -72,6 +73,30 @@ func (c *crowd) enter(g *guest) bool {
 	s.connections++
 	g.crowd = c
 	c.open[g] = struct{}{}
+	return true
+}
+
+// rename lets a proxy's connection count as that of the client whom it names, or counts why not.
+func (c *crowd) rename(g *guest, client netip.AddrPort) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, in := c.open[g]; !in || c.stopping {
+		return false
+	}
+	s := c.perAddress[host(client.Addr())]
+	if s != nil && s.connections >= maxConnectionsPerAddress {
+		c.refused.add(c.transport, refusedPerAddress)
+		return false
+	}
+	proxy := host(g.from.Addr())
+	c.perAddress[proxy].connections--
+	c.tidy(proxy)
+	if s = c.perAddress[host(client.Addr())]; s == nil {
+		s = new(share)
+		c.perAddress[host(client.Addr())] = s
+	}
+	s.connections++
+	g.from = client
 	return true
 }
 
@@ -97,10 +122,10 @@ func (g *guest) isIdle() bool {
 }
 
 // host is what counts as one client: an IPv4 address, or the /64 of an IPv6 one, of which a device has
-// as many addresses as it likes.
+// as many addresses as it likes. The /64 of link-local addresses is everybody's: there it is the address.
 func host(addr netip.Addr) netip.Addr {
-	if addr.Is4() {
-		return addr
+	if addr.Is4() || addr.IsLinkLocalUnicast() {
+		return addr.WithZone("")
 	}
 	prefix, err := addr.Prefix(64)
 	if err != nil {

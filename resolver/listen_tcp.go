@@ -65,6 +65,7 @@ func (l *streamListener) run() {
 		}
 		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 		g := &guest{from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), conn: conn, shut: func() { conn.Close() }}
+		g.proxy = among(l.resolver.snapshot.Load().Access.Proxies, g.from.Addr())
 		if !l.crowd.enter(g) {
 			conn.Close()
 			continue
@@ -86,6 +87,10 @@ func (c *guestConn) Close() error {
 }
 
 func (l *streamListener) welcome(conn *guestConn) {
+	if conn.guest.proxy && !l.introduce(conn) {
+		conn.Close()
+		return
+	}
 	if l.tls == nil {
 		l.serve(conn, conn.guest)
 		return

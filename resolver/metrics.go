@@ -16,7 +16,7 @@ type metrics struct {
 	duration  *prometheus.HistogramVec
 
 	cacheHit, cacheMiss prometheus.Counter
-	overload            prometheus.Counter
+	overload            tally
 	upstreamRequests    *prometheus.CounterVec
 	upstreamDuration    *prometheus.HistogramVec
 
@@ -61,10 +61,9 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 	cacheRequests := counter("schoolgate_cache_requests_total", "Look-ups in the answer cache.", "result")
 	m.cacheHit, m.cacheMiss = cacheRequests.WithLabelValues("hit"), cacheRequests.WithLabelValues("miss")
 	cacheRequests.WithLabelValues("stale")
-	m.overload = prometheus.NewCounter(prometheus.CounterOpts{
+	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "schoolgate_forward_overload_total", Help: "Queries answered SERVFAIL because too many were waiting for upstream servers.",
-	})
-	reg.MustRegister(m.overload, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	}, func() float64 { return float64(m.overload.Load()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "schoolgate_cache_entries", Help: "Answers in the cache.",
 	}, func() float64 { entries, _ := cacheLen(); return float64(entries) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "schoolgate_cache_bytes", Help: "Memory that the answer cache has taken.",

@@ -17,8 +17,11 @@ func (r *Resolver) serve(q *query) (finished bool) {
 	if !r.decode(q) {
 		return true // no query: no response, and nothing to record
 	}
-	if r.identify(q) && r.decide(q) && !r.answer(q) {
+	if r.identify(q) && r.decide(q) && !q.limited && !r.answer(q) {
 		return false
+	}
+	if q.limited {
+		q.shed()
 	}
 	r.finish(q)
 	return true
@@ -37,17 +40,24 @@ func (r *Resolver) finish(q *query) {
 func (r *Resolver) decode(q *query) (answerable bool) {
 	q.received = time.Now()
 	q.snapshot = r.snapshot.Load()
+	if !r.unwrap(q) {
+		return false
+	}
 	q.status = q.msg.Parse(q.in)
 	return q.status != dnswire.StatusIgnore
 }
 
-// identify is stage 2: who asks, and may they? Only then is it said what is wrong with the packet.
+// identify is stage 2: who asks, may they, and do they ask too much? Only then is it said what is wrong
+// with the packet.
 func (r *Resolver) identify(q *query) (goOn bool) {
-	var mayAsk bool
-	q.group, mayAsk = q.snapshot.policy.Identify(q.from.Addr())
+	q.group, q.known = q.snapshot.policy.Identify(q.client)
 	q.verdict.Group = q.group
+	if q.known {
+		r.readCookie(q)
+		q.limited = r.overLimit(q)
+	}
 	switch {
-	case !mayAsk:
+	case !q.known:
 		q.verdict.Action = policy.Refuse
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDEProhibited)
 	case q.status == dnswire.StatusFormErr:
@@ -57,6 +67,8 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 		q.fail(outcomeLocal, dnswire.RcodeSuccess, dnswire.EDENone)
 	case q.status == dnswire.StatusNotImp:
 		q.fail(outcomeRefused, dnswire.RcodeNotImp, dnswire.EDENone)
+	case q.status == dnswire.StatusCookie:
+		q.fail(outcomeLocal, dnswire.RcodeSuccess, dnswire.EDENone)
 	case q.status == dnswire.StatusBadVers:
 		q.fail(outcomeFailed, dnswire.RcodeBadVers, dnswire.EDENone)
 	case q.msg.Class != dnswire.ClassIN:
@@ -74,7 +86,7 @@ func (r *Resolver) notified(q *query) bool {
 	}
 	var m dnswire.Query
 	m.ID, m.Flags = q.msg.ID, q.msg.Flags
-	if !m.ParseNotify(q.in) || !r.notify(blocklist.Name(m.Name()), q.from.Addr()) {
+	if !m.ParseNotify(q.in) || !r.notify(blocklist.Name(m.Name()), q.client) {
 		return false
 	}
 	q.msg = m
@@ -235,7 +247,7 @@ func (r *Resolver) record(q *query) {
 	q.snapshot.counters.breach(v)
 	r.recorder.Record(policy.Event{
 		Time:      q.received,
-		Client:    policy.Client{Addr: q.from.Addr()},
+		Client:    policy.Client{Addr: q.client},
 		Policy:    q.snapshot.policy,
 		Verdict:   v,
 		Name:      blocklist.Name(q.msg.Name()),
@@ -259,13 +271,19 @@ func (r *Resolver) encode(q *query) {
 	limit := maxTCPMessage
 	if q.transport == overUDP {
 		limit = min(maxUDP, max(minUDP, int(q.msg.UDPSize)))
-	}
-	if q.msg.EDNS && len(q.out)+optWithEDE > limit {
-		q.ede = dnswire.EDENone // RFC 8914 §3: it goes first
+		if q.limited {
+			limit = min(limit, len(q.in))
+		}
 	}
 	opt := 0
 	if q.msg.EDNS {
 		opt = optWithoutEDE
+	}
+	if q.cookie {
+		opt += cookieOption
+	}
+	if len(q.out)+opt+optEDE > limit {
+		q.ede = dnswire.EDENone // RFC 8914 §3: it goes first
 	}
 	if len(q.out)+opt > limit {
 		q.start()
@@ -281,8 +299,8 @@ func (r *Resolver) encode(q *query) {
 	if q.msg.EDNS {
 		h.More = 1
 		opt := len(q.out)
-		q.out = dnswire.AppendOPT(q.out, maxUDP, q.rcode, q.msg.DO, q.ede)
-		q.appendOptions(opt)
+		q.out = dnswire.AppendOPT(q.out, offeredUDP, q.rcode, q.msg.DO, q.ede)
+		q.appendOptions(opt, limit)
 	}
 	dnswire.PutHeader(q.out, h)
 	q.snapshot.counters.response(q.rcode)
@@ -291,10 +309,11 @@ func (r *Resolver) encode(q *query) {
 // The sizes of stage 7.
 const (
 	minUDP        = 512  // RFC 1035 §4.2.1
-	maxUDP        = 1232 // RFC 9715: no fragment on any path
+	maxUDP        = 1400 // RFC 9715 §3: what a network with Ethernet's MTU carries in one piece
+	offeredUDP    = 1232 // what any path does: more than a query needs
 	maxTCPMessage = 65535
 	optWithoutEDE = 11
-	optWithEDE    = optWithoutEDE + 6
+	optEDE        = 6
 
 	opcodeBits = 0xF << 11
 )

@@ -25,6 +25,9 @@ type query struct {
 	oob       []byte // for UDP on a wildcard address: the control message that names our address
 	received  time.Time
 
+	// client is who asks: from's address, or who a proxy names. Its zone is from's.
+	client netip.Addr
+
 	// unrecorded keeps schoolgate's own checks out of the record of breaches.
 	unrecorded bool
 
@@ -32,6 +35,9 @@ type query struct {
 	status   dnswire.Status
 	msg      dnswire.Query
 	snapshot *snapshot
+	known    bool // may ask
+	proved   bool // a cookie shows that the address is not forged
+	limited  bool // over the rate limit
 	group    uint16
 	verdict  policy.Verdict
 	question []byte // the cache's key
@@ -47,6 +53,8 @@ type query struct {
 	ede       dnswire.EDE
 	answers   uint16
 	authority uint16
+	cookie    bool // the response has cookies
+	cookies   [cookiesLen]byte
 	out       []byte // the response; empty: none is sent
 
 	buf    [maxQuery]byte
@@ -110,7 +118,8 @@ func (q *query) reset() {
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event = eventTarget{}
 	q.verdict = policy.Verdict{}
-	q.unrecorded = false
+	q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false
+	q.client = netip.Addr{}
 	q.group, q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0, 0
 	q.ede = dnswire.EDENone
 	q.outcome = outcomeFailed

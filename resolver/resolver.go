@@ -33,6 +33,8 @@ type Resolver struct {
 	listeners []*listener
 	encrypted []encrypted
 	refused   refusals
+	limits    *limits
+	cookies   *cookieJar
 
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
@@ -51,6 +53,9 @@ type snapshot struct {
 	zones      []*pool
 	records    map[string][]Record // by the owner's key
 	counters   *counters
+	rate       rate
+	shared     []bool // by group: many people behind each of its addresses
+	nsid       []byte
 }
 
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
@@ -65,6 +70,7 @@ func New(c Config) (*Resolver, error) {
 	})
 	c.Registerer.MustRegister(r.panics)
 	r.refused.register(c.Registerer)
+	r.limits, r.cookies = newLimits(c.Registerer), newCookieJar(time.Now())
 	r.forwarder = newForwarder(r)
 	if err := r.Apply(c.Settings); err != nil {
 		return nil, err
@@ -96,6 +102,10 @@ func (r *Resolver) Apply(s Settings) error {
 	next := &snapshot{
 		Settings: s, policy: s.Policy, generation: r.generation, records: make(map[string][]Record),
 		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy),
+		rate: s.Access.RateLimit.rate(), nsid: nsid(s.Policy.Site()),
+	}
+	for i := range s.Policy.Groups() {
+		next.shared = append(next.shared, s.Policy.Shared(uint16(i)))
 	}
 	for _, zone := range s.Zones {
 		h := fnv.New64a()
@@ -184,6 +194,7 @@ type Stats struct {
 	CacheEntries int
 	Waiting      int       // queries that wait for an upstream
 	Refused      []Refused // what is not 0
+	Limits       LimitStats
 }
 
 // UpstreamStats is what is known of a server.
@@ -207,6 +218,7 @@ func (r *Resolver) Stats() Stats {
 	}
 	stats.CacheEntries, _ = r.cache.len()
 	stats.Refused = r.refused.stats()
+	stats.Limits = r.limitStats()
 	r.forwarder.mu.Lock()
 	stats.Waiting = r.forwarder.waiting
 	r.forwarder.mu.Unlock()
@@ -249,6 +261,7 @@ func (r *Resolver) Ask(ctx context.Context, packet []byte, from netip.AddrPort, 
 	q.reset()
 	q.in = q.buf[:copy(q.buf[:], packet)]
 	q.from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	q.client = q.from.Addr()
 	q.transport = overUDP
 	if network == overTCP.String() {
 		q.transport = overTCP

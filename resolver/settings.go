@@ -53,6 +53,17 @@ type Settings struct {
 	Records  []Record
 	Cache    CacheTimes
 	Blocking Blocking
+	Access   Access
+}
+
+// Access is how clients are told apart and bounded; who may ask is the policy's.
+type Access struct {
+	RateLimit RateLimit
+	// TrustedForwarders ask for many, and have no rate limit.
+	TrustedForwarders []netip.Prefix
+	// Proxies put a PROXY header before what they pass on, which names the client. What comes from them
+	// without is dropped; from others it is no such header.
+	Proxies []netip.Prefix
 }
 
 // Upstreams is a set of servers that stand for each other.
