@@ -37,6 +37,7 @@ type Config struct {
 	Records      []resolver.Record
 	Cache        resolver.CacheTimes
 	Blocking     resolver.Blocking
+	Access       resolver.Access
 
 	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec

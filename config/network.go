@@ -12,6 +12,7 @@ type access struct {
 	allow             values[allowed]
 	rateLimit         rateLimit
 	trustedForwarders values[prefix]
+	proxies           values[prefix]
 }
 
 // allowed is a word of access.allow, or a prefix.
@@ -45,11 +46,15 @@ func (a *access) fields() []field {
 		},
 		{
 			key: "rate_limit", kind: mapping(&a.rateLimit), def: "{}",
-			doc: "How much one address (IPv6: one /64) may ask. Over it TC on UDP and REFUSED on TCP. A later version enforces it",
+			doc: "How much one address (IPv6: one /64) may ask. Over it TC on UDP, so that whoever is at home there comes over TCP, and REFUSED on TCP and encrypted DNS; what is blocked or monitored is recorded all the same. What an address proves to be its own, over TCP or by a DNS cookie (RFC 7873), counts apart from what it does not, so that nobody who forges it silences it. Groups that say `shared` have no limit",
 		},
 		{
-			key: "trusted_forwarders", kind: many(&a.trustedForwarders, addressRange()), def: "[]", later: true,
-			doc: "Whose EDNS client subnet and MAC options are believed",
+			key: "trusted_forwarders", kind: many(&a.trustedForwarders, addressRange()), def: "[]",
+			doc: "Resolvers that ask for many devices: they have no rate limit. Their EDNS client subnet and MAC options are believed in a later version",
+		},
+		{
+			key: "proxies", kind: many(&a.proxies, addressRange()), def: "[]",
+			doc: "Load balancers that put a PROXY header, version 2, before each query over UDP and each connection (plain, `dot`, `doh`): the client is who it names, for groups, rate limit and records. What comes from them without such a header is dropped and counted; from others a header is none. Name only machines that nobody else can send from",
 		},
 	}
 }
@@ -61,8 +66,8 @@ type rateLimit struct {
 
 func (l *rateLimit) fields() []field {
 	return []field{
-		{key: "queries_per_second", kind: one(&l.perSecond, integer(0, 1_000_000)), def: "500", doc: "0 is off"},
-		{key: "burst", kind: one(&l.burst, integer(0, 1_000_000)), def: "1000", doc: "How many at once"},
+		{key: "queries_per_second", kind: one(&l.perSecond, integer(0, 1_000_000)), def: "500", doc: "On average; 0 is off"},
+		{key: "burst", kind: one(&l.burst, integer(0, 1_000_000)), def: "1000", doc: "How many at once, after a while of fewer"},
 	}
 }
 
