@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,10 +72,9 @@ func listenHTTPS(r *Resolver, addr netip.AddrPort, config *tls.Config) (entrance
 // guestKey is under which a request's context has its guest.
 type guestKey struct{}
 
-// countError counts the HTTP/2 connections that are closed for a flood. The words are net/http's.
+// countError counts what is refused for a flood within one HTTP/2 connection. The words are net/http's.
 func (l *httpsListener) countError(kind string) {
-	switch kind {
-	case "too_many_early_resets", "over_max_streams", "over_max_streams_race":
+	if strings.HasPrefix(kind, "conn_ENHANCE_YOUR_CALM") || strings.Contains(kind, "over_max_streams") {
 		l.crowd.refused.add(overHTTPS, refusedBusy)
 	}
 }
