@@ -83,6 +83,7 @@ type Daemon struct {
 	systemd   notifier
 	metrics   net.Listener // nil where there is none
 	control   controlListener
+	tls       certificate
 	forIT     chan string // what a system alert is to be sent about
 
 	loggedMu sync.Mutex
@@ -175,12 +176,14 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		}
 		opened = append(opened, d.metrics)
 	}
+	d.tls.log = d.log
+	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
-		Listen: cfg.Listen, CacheEntries: cfg.CacheEntries, Recorder: d.record,
+		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record,
 		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, portTaken(err, "listen.dns"))
+		return nil, fmt.Errorf("%w%s", err, portTaken(err, "listen"))
 	}
 	s.since = d.now()
 	d.current.Store(s)
@@ -269,6 +272,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.refreshLists(ctx); return nil })
 	g.Go(func() error { d.watchFile(ctx); return nil })
+	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
@@ -317,6 +321,9 @@ func (d *Daemon) compareLocked(ctx context.Context, s *snapshot) {
 // Addrs says where a Daemon listens, ports as they are where the configuration said 0.
 type Addrs struct {
 	DNS     []netip.AddrPort `json:"dns"`
+	DoT     []netip.AddrPort `json:"dot"`
+	DoH     []netip.AddrPort `json:"doh"`
+	DoQ     []netip.AddrPort `json:"doq"`
 	Metrics string           `json:"metrics"` // "" for nowhere
 	Control string           `json:"control"` // path of the control socket
 }
@@ -324,6 +331,7 @@ type Addrs struct {
 // Addrs returns where d listens. It does not change.
 func (d *Daemon) Addrs() Addrs {
 	a := Addrs{DNS: d.resolver.Addrs(), Control: d.control.path}
+	a.DoT, a.DoH, a.DoQ = d.resolver.EncryptedAddrs()
 	if d.metrics != nil {
 		a.Metrics = d.metrics.Addr().String()
 	}
