@@ -148,7 +148,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := r.Context().Value(guestKey{}).(*guest)
 	if !g.begin() {
 		w.Header().Set("Retry-After", "1")
-		l.fail(w, http.StatusServiceUnavailable, "too much is asked at one time")
+		l.fail(w, r, http.StatusServiceUnavailable, "too much is asked at one time")
 		return
 	}
 	defer g.end()
@@ -162,14 +162,14 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			why = refusedSlow
 		}
 		g.lost(why)
-		l.fail(w, status, reason)
+		l.fail(w, r, status, reason)
 		return
 	}
 	q.from, q.transport = g.from, overHTTPS
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)
-		l.fail(w, http.StatusBadRequest, "this is no DNS query")
+		l.fail(w, r, http.StatusBadRequest, "this is no DNS query")
 		return
 	}
 	h := w.Header()
@@ -181,15 +181,17 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // fail answers with an error of HTTP. What is wrong with a query in itself is told by DNS.
-func (l *httpsListener) fail(w http.ResponseWriter, status int, reason string) {
+func (l *httpsListener) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	switch status {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, POST")
-	case http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable:
-		h.Set("Connection", "close") // rather than read what else comes
+	case http.StatusRequestEntityTooLarge:
+		if r.ProtoMajor == 1 {
+			h.Set("Connection", "close") // rather than read the rest
+		}
 	}
 	l.write(w, status, []byte(reason+"\n"))
 }

@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -183,12 +184,22 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, portTaken(err, "listen"))
+		return nil, fmt.Errorf("%w%s", err, portTaken(err, listenKey(err)))
 	}
 	s.since = d.now()
 	d.current.Store(s)
 	d.telemetry.reloaded(s.fallback == nil, s.since)
 	return d, nil
+}
+
+// listenKey is the key of the address of which the resolver says that it cannot listen there.
+func listenKey(err error) string {
+	for _, t := range []string{"dot", "doh", "doq"} {
+		if strings.Contains(err.Error(), " for "+t+": ") {
+			return "listen." + t
+		}
+	}
+	return "listen.dns"
 }
 
 // portTaken says what to do where a key's port is another program's; "" where err is another one.
