@@ -159,10 +159,10 @@ func (g *guest) begin() bool {
 	c := g.crowd
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.perAddress[host(g.from.Addr())]
-	if c.stopping || s == nil { // the connection is closed, or about to be
+	if _, in := c.open[g]; !in || c.stopping {
 		return false
 	}
+	s := c.perAddress[host(g.from.Addr())]
 	if c.answering >= maxRequests || s.answering >= maxRequestsPerAddress {
 		c.refused.add(c.transport, refusedBusy)
 		return false

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,10 +72,9 @@ func listenHTTPS(r *Resolver, addr netip.AddrPort, config *tls.Config) (entrance
 // guestKey is under which a request's context has its guest.
 type guestKey struct{}
 
-// countError counts the HTTP/2 connections that are closed for a flood. The words are net/http's.
+// countError counts what is refused for a flood within one HTTP/2 connection. The words are net/http's.
 func (l *httpsListener) countError(kind string) {
-	switch kind {
-	case "too_many_early_resets", "over_max_streams", "over_max_streams_race":
+	if strings.HasPrefix(kind, "conn_ENHANCE_YOUR_CALM") || strings.Contains(kind, "over_max_streams") {
 		l.crowd.refused.add(overHTTPS, refusedBusy)
 	}
 }
@@ -148,7 +148,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := r.Context().Value(guestKey{}).(*guest)
 	if !g.begin() {
 		w.Header().Set("Retry-After", "1")
-		l.fail(w, http.StatusServiceUnavailable, "too much is asked at one time")
+		l.fail(w, r, http.StatusServiceUnavailable, "too much is asked at one time")
 		return
 	}
 	defer g.end()
@@ -162,14 +162,14 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			why = refusedSlow
 		}
 		g.lost(why)
-		l.fail(w, status, reason)
+		l.fail(w, r, status, reason)
 		return
 	}
 	q.from, q.transport = g.from, overHTTPS
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)
-		l.fail(w, http.StatusBadRequest, "this is no DNS query")
+		l.fail(w, r, http.StatusBadRequest, "this is no DNS query")
 		return
 	}
 	h := w.Header()
@@ -181,15 +181,17 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // fail answers with an error of HTTP. What is wrong with a query in itself is told by DNS.
-func (l *httpsListener) fail(w http.ResponseWriter, status int, reason string) {
+func (l *httpsListener) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	switch status {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, POST")
-	case http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable:
-		h.Set("Connection", "close") // rather than read what else comes
+	case http.StatusRequestEntityTooLarge:
+		if r.ProtoMajor == 1 {
+			h.Set("Connection", "close") // rather than read the rest
+		}
 	}
 	l.write(w, status, []byte(reason+"\n"))
 }
