@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"schoolgate/blocklist"
 	"schoolgate/policy"
@@ -63,10 +64,13 @@ func (c *checker) access() {
 		c.cfg.Access.Proxies = append(c.cfg.Access.Proxies, f.v.Prefix)
 	}
 	limit := c.file.access.rateLimit
-	if limit.perSecond.v > 0 && limit.burst.v == 0 && !c.failed(limit.burst.place) {
+	if limit.perSecond.v == 0 {
+		return
+	}
+	if limit.burst.v == 0 && !c.failed(limit.burst.place) {
 		c.fail(limit.burst.place, "write queries_per_second: 0 for no limit", "with a burst of 0 nobody could ask anything")
 	}
-	c.cfg.Access.RateLimit = resolver.RateLimit{QueriesPerSecond: limit.perSecond.v, Burst: limit.burst.v}
+	c.cfg.Access.RateLimit = resolver.RateLimit{Every: time.Second / time.Duration(limit.perSecond.v), Burst: limit.burst.v}
 }
 
 // tight warns of a range that is larger than it looks.

@@ -116,7 +116,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		CacheEntries: 200000,
 		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute},
 		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second},
-		Access:       resolver.Access{RateLimit: resolver.RateLimit{QueriesPerSecond: 500, Burst: 1000}},
+		Access:       resolver.Access{RateLimit: resolver.RateLimit{Every: 2 * time.Millisecond, Burst: 1000}},
 		Records:      []resolver.Record{printer},
 		Policy: policy.Spec{
 			Site: "winchelsea",

@@ -19,7 +19,7 @@ import (
 func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
 	s := start(t, func(c *resolver.Config) {
 		c.Settings.Access = resolver.Access{
-			RateLimit: resolver.RateLimit{QueriesPerSecond: 1_000_000, Burst: 1_000_000}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+			RateLimit: resolver.RateLimit{Every: time.Microsecond, Burst: 1_000_000}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		}
 	}, startUpstream(t, records("hot.example. 3600 IN A 192.0.2.1")))
 	s.exchange(t, ask("hot.example", dns.TypeA), "udp", "")

@@ -59,14 +59,14 @@ func newLimits(reg prometheus.Registerer) *limits {
 // many others.
 func (r *Resolver) overLimit(q *query) bool {
 	s := q.snapshot
-	if s.rate.interval == 0 || q.unrecorded || s.shared[q.group] || among(s.Access.TrustedForwarders, q.client) {
+	if s.Access.RateLimit.Every == 0 || q.unrecorded || s.shared[q.group] || among(s.Access.TrustedForwarders, q.client) {
 		return false
 	}
 	of := r.limits.proved
 	if q.transport == overUDP && !q.proved {
 		of = r.limits.claimed
 	}
-	if of.take(q.client, q.received.Sub(r.limits.began).Nanoseconds(), s.rate) {
+	if of.take(q.client, q.received.Sub(r.limits.began).Nanoseconds(), s.Access.RateLimit) {
 		return false
 	}
 	r.limits.over[q.transport].Add(1)
@@ -114,10 +114,10 @@ func (q *query) shed() {
 
 // LimitStats is what the limits refused since the start.
 type LimitStats struct {
-	RateLimited     uint64       // queries over the rate limit
-	Lately          []Overasking // whose, the latest first, at most five
-	ForwardOverload uint64       // queries that found too many waiting for upstreams
-	ProxyRefused    uint64       // packets and connections of a proxy that name no client
+	RateLimited     uint64       `json:"rate_limited"`     // queries over the rate limit
+	Lately          []Overasking `json:"lately"`           // whose, the latest first, at most five
+	ForwardOverload uint64       `json:"forward_overload"` // queries that found too many waiting for upstreams
+	ProxyRefused    uint64       `json:"proxy_refused"`    // packets and connections of a proxy that name no client
 }
 
 func (r *Resolver) limitStats() LimitStats {
@@ -128,7 +128,7 @@ func (r *Resolver) limitStats() LimitStats {
 	}
 	r.limits.mu.Lock()
 	defer r.limits.mu.Unlock()
-	s.Lately = slices.Clone(r.limits.lately)
+	s.Lately = append([]Overasking{}, r.limits.lately...)
 	return s
 }
 

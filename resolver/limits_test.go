@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -13,7 +14,7 @@ import (
 )
 
 // slow is a limit in which no token flows in while a test runs.
-func slow(burst int) resolver.RateLimit { return resolver.RateLimit{QueriesPerSecond: 1, Burst: burst} }
+func slow(burst int) resolver.RateLimit { return resolver.RateLimit{Every: time.Hour, Burst: burst} }
 
 // askRaw takes a query through the pipeline as if it had come from a client over a transport.
 func (s *server) askRaw(t testing.TB, q *dns.Msg, network, from string) (packet, response []byte) {

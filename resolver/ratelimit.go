@@ -7,30 +7,18 @@ import (
 	"time"
 )
 
-// RateLimit is how much one client may ask: so many queries a second for ever, and Burst at once after
-// a while of fewer. No queries a second: as many as it likes.
+// RateLimit is how much one client may ask.
 type RateLimit struct {
-	QueriesPerSecond int
-	Burst            int
+	// Every is for how long each query counts: the client may ask one in that time, for ever. 0: as many
+	// as it likes.
+	Every time.Duration
+	// Burst is how many it may ask at once, after a while of fewer: at least one.
+	Burst int
 }
 
-// rate is a RateLimit in nanoseconds.
-type rate struct {
-	interval int64 // until the next token flows in; 0: no limit
-	depth    int64 // until an empty bucket is full
-}
-
-func (l RateLimit) rate() rate {
-	if l.QueriesPerSecond <= 0 {
-		return rate{}
-	}
-	interval := int64(time.Second) / int64(l.QueriesPerSecond)
-	return rate{interval, interval * int64(max(l.Burst, 1))}
-}
-
-// limiter knows how much each client has asked of late. Each has a bucket of Burst tokens, into which
-// QueriesPerSecond flow and of which a query takes one; written as the one number of the generic cell
-// rate algorithm, the moment at which the bucket will be full again.
+// limiter knows how much each client has asked of late. Each has a bucket of Burst tokens, into which one
+// flows every so often and of which a query takes one; written as the one number of the generic cell rate
+// algorithm, the moment at which the bucket will be full again.
 //
 // It has a fixed number of places, so that a flood of forged addresses costs no memory. A client that is
 // not known has a full bucket. So one whose bucket is full may be forgotten without loss, and where none
@@ -60,7 +48,9 @@ func newLimiter() *limiter {
 
 // take reports whether client may ask one more at now, which is not negative, and notes it. A limit that
 // has changed holds for what the client has asked before, too.
-func (l *limiter) take(client netip.Addr, now int64, limit rate) bool {
+func (l *limiter) take(client netip.Addr, now int64, limit RateLimit) bool {
+	interval := int64(limit.Every)
+	refilled := now + interval*int64(max(limit.Burst, 1)) // when a bucket is full again that is empty now
 	octets := host(client).As16()
 	key := maphash.Bytes(l.seed, octets[:])
 	set := &l.sets[key%limiterSets]
@@ -74,10 +64,10 @@ func (l *limiter) take(client netip.Addr, now int64, limit rate) bool {
 			}
 			full = now
 		}
-		full = min(full, now+limit.depth) // it may have been deeper
-		within := full+limit.interval <= now+limit.depth
+		full = min(full, refilled) // it may have been deeper
+		within := full+interval <= refilled
 		if within {
-			full += limit.interval
+			full += interval
 		}
 		if b.full.CompareAndSwap(old, full) {
 			return within

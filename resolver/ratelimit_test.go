@@ -13,7 +13,7 @@ func v4(n uint32) netip.Addr {
 }
 
 // taken counts how many of n queries at one moment are within the limit.
-func taken(l *limiter, client netip.Addr, at time.Duration, limit rate, n int) (within int) {
+func taken(l *limiter, client netip.Addr, at time.Duration, limit RateLimit, n int) (within int) {
 	for range n {
 		if l.take(client, int64(at), limit) {
 			within++
@@ -23,7 +23,7 @@ func taken(l *limiter, client netip.Addr, at time.Duration, limit rate, n int) (
 }
 
 func TestABurstAndThenTheRate(t *testing.T) {
-	l, limit, client := newLimiter(), RateLimit{QueriesPerSecond: 10, Burst: 20}.rate(), v4(1)
+	l, limit, client := newLimiter(), RateLimit{Every: time.Second / 10, Burst: 20}, v4(1)
 	for _, step := range []struct {
 		at   time.Duration
 		want int
@@ -38,7 +38,7 @@ func TestABurstAndThenTheRate(t *testing.T) {
 }
 
 func TestWhoAsksBelowTheRateIsNeverOverIt(t *testing.T) {
-	l, limit := newLimiter(), RateLimit{QueriesPerSecond: 3, Burst: 1}.rate()
+	l, limit := newLimiter(), RateLimit{Every: time.Second / 3, Burst: 1}
 	for i := range 10_000 {
 		if !l.take(v4(1), int64(i)*int64(time.Second)/3+int64(i), limit) {
 			t.Fatalf("query %d was refused", i)
@@ -47,7 +47,7 @@ func TestWhoAsksBelowTheRateIsNeverOverIt(t *testing.T) {
 }
 
 func TestAnIPv6ClientIsItsSlash64AndALinkLocalOneItsAddress(t *testing.T) {
-	limit := RateLimit{QueriesPerSecond: 1, Burst: 1}.rate()
+	limit := RateLimit{Every: time.Second, Burst: 1}
 	for _, test := range []struct {
 		one, other string
 		same       bool
@@ -69,7 +69,7 @@ func TestAnIPv6ClientIsItsSlash64AndALinkLocalOneItsAddress(t *testing.T) {
 
 // Four hundred thousand forged addresses are twelve for each place of the table.
 func TestAForgedFloodNeitherFreesTheGreedyNorStopsTheModest(t *testing.T) {
-	l, limit := newLimiter(), RateLimit{QueriesPerSecond: 500, Burst: 1000}.rate()
+	l, limit := newLimiter(), RateLimit{Every: time.Second / 500, Burst: 1000}
 	greedy, modest := v4(1), v4(2)
 	if got := taken(l, greedy, 0, limit, 2000); got != 1000 {
 		t.Fatalf("%d of the first 2000 were within the limit", got)
@@ -95,22 +95,22 @@ func TestAForgedFloodNeitherFreesTheGreedyNorStopsTheModest(t *testing.T) {
 
 func TestAChangedLimitHoldsAtOnceAndForgetsNobody(t *testing.T) {
 	l, client := newLimiter(), v4(1)
-	taken(l, client, 0, RateLimit{QueriesPerSecond: 1, Burst: 100}.rate(), 100) // empty: full again in 100 s
-	faster := RateLimit{QueriesPerSecond: 100, Burst: 10}.rate()
+	taken(l, client, 0, RateLimit{Every: time.Second, Burst: 100}, 100) // empty: full again in 100 s
+	faster := RateLimit{Every: time.Second / 100, Burst: 10}
 	if got := taken(l, client, 0, faster, 10); got != 0 {
 		t.Errorf("%d queries out of an empty bucket", got)
 	}
 	if got := taken(l, client, time.Second, faster, 20); got != 10 {
 		t.Errorf("%d queries a second later, want a whole burst", got)
 	}
-	larger := RateLimit{QueriesPerSecond: 100, Burst: 30}.rate()
+	larger := RateLimit{Every: time.Second / 100, Burst: 30}
 	if got := taken(l, client, time.Second, larger, 100); got != 20 {
 		t.Errorf("%d more queries in the larger burst, want the 20 that it is larger by", got)
 	}
 }
 
 func TestManyReadersTakeFromOneBucketWhatIsInIt(t *testing.T) {
-	l, limit := newLimiter(), RateLimit{QueriesPerSecond: 1, Burst: 1000}.rate()
+	l, limit := newLimiter(), RateLimit{Every: time.Second, Burst: 1000}
 	var readers sync.WaitGroup
 	var got [8]int
 	for i := range got {
@@ -127,7 +127,7 @@ func TestManyReadersTakeFromOneBucketWhatIsInIt(t *testing.T) {
 }
 
 func BenchmarkLimiter(b *testing.B) {
-	l, limit := newLimiter(), RateLimit{QueriesPerSecond: 1_000_000, Burst: 1_000_000}.rate()
+	l, limit := newLimiter(), RateLimit{Every: time.Second / 1_000_000, Burst: 1_000_000}
 	var clients [1024]netip.Addr
 	for i := range clients {
 		clients[i] = v4(uint32(i))

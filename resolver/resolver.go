@@ -53,7 +53,6 @@ type snapshot struct {
 	zones      []*pool
 	records    map[string][]Record // by the owner's key
 	counters   *counters
-	rate       rate
 	shared     []bool // by group: many people behind each of its addresses
 	nsid       []byte
 }
@@ -101,8 +100,7 @@ func (r *Resolver) Apply(s Settings) error {
 	r.generation++
 	next := &snapshot{
 		Settings: s, policy: s.Policy, generation: r.generation, records: make(map[string][]Record),
-		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy),
-		rate: s.Access.RateLimit.rate(), nsid: nsid(s.Policy.Site()),
+		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy), nsid: nsid(s.Policy.Site()),
 	}
 	for i := range s.Policy.Groups() {
 		next.shared = append(next.shared, s.Policy.Shared(uint16(i)))
