@@ -53,6 +53,28 @@ func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
 	}
 }
 
+// Whoever floods gets less of everything, garbage included.
+func TestAQueryOverTheLimitAllocatesNothing(t *testing.T) {
+	s := start(t, func(c *resolver.Config) { c.Settings.Access.RateLimit = slow(1) })
+	packet, err := ask("localhost", dns.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := s.dial(t, "udp", "127.0.0.5")
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	buf := make([]byte, 1500)
+	if n := testing.AllocsPerRun(2000, func() {
+		if _, err := conn.Write(packet); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a query", n)
+	}
+}
+
 func TestTheMetricsAreThoseOfTheContract(t *testing.T) {
 	s := start(t, nil, startUpstream(t, records("hot.example. 3600 IN A 192.0.2.1")))
 	problems, err := testutil.GatherAndLint(s.registry)

@@ -135,8 +135,24 @@ func TestNoBreachIsLostToTheLimit(t *testing.T) {
 			}
 		}
 	}
+	// One of staff over UDP was within the limit, and one over TCP, which the cache had.
 	if n := up.asked.Load(); n != 1 {
-		t.Errorf("%d questions went upstream, want the one of staff that was within the limit", n)
+		t.Errorf("%d questions went upstream, want 1", n)
+	}
+	for _, transport := range []string{"udp", "tcp"} {
+		for outcome, want := range map[string]float64{"blocked": 4, "refused": 0} {
+			if n := s.counter(t, "schoolgate_queries_total", "transport", transport, "group", "pupils", "outcome", outcome); n != want {
+				t.Errorf("%v of the pupils over %s are counted as %s, want %v", n, transport, outcome, want)
+			}
+		}
+		for outcome, want := range map[string]float64{"monitored": 1, "refused": 3} {
+			if n := s.counter(t, "schoolgate_queries_total", "transport", transport, "group", "staff", "outcome", outcome); n != want {
+				t.Errorf("%v of staff over %s are counted as %s, want %v", n, transport, outcome, want)
+			}
+		}
+	}
+	if n := s.counter(t, "schoolgate_blocked_total", "group", "pupils", "category", "pornography"); n != 8 {
+		t.Errorf("%v are counted as blocked, want 8", n)
 	}
 }
 

@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -188,5 +189,33 @@ func TestAProxysConnectionsAreItsClients(t *testing.T) {
 	}
 	if !answered("127.0.0.6") {
 		t.Error("another client's was not")
+	}
+}
+
+func TestAProxyNamesTheClientOfEncryptedDNSToo(t *testing.T) {
+	s := startEncrypted(t, func(c *resolver.Config) {
+		c.Settings.Access.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.30/32")}
+	})
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.30:0"))}
+	for client, want := range map[string]int{"127.0.0.5": dns.RcodeNameError, "127.0.0.66": dns.RcodeRefused} {
+		conn, err := d.Dial("tcp", s.dot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(8 * time.Second))
+		if _, err := conn.Write(proxied(client)); err != nil {
+			t.Fatal(err)
+		}
+		secure := &dns.Conn{Conn: tls.Client(conn, s.tlsClient("dot"))}
+		if err := secure.WriteMsg(ask("www.porn.example", dns.TypeA)); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := secure.ReadMsg(); err != nil || r.Rcode != want {
+			t.Errorf("for %s: %v %v", client, r, err)
+		}
+	}
+	if events := s.record.taken(); len(events) != 1 || events[0].Client.Addr.String() != "127.0.0.5" || events[0].Transport != "dot" {
+		t.Errorf("breaches %+v", events)
 	}
 }
