@@ -189,8 +189,16 @@ func TestEDNSIsAnsweredAsItsStandardSays(t *testing.T) {
 
 func TestAnAnswerOverUDPIsAsLargeAsTheClientTakesAndAtMost1400(t *testing.T) {
 	for _, test := range []struct{ octets, offered, most int }{
-		{0, 0, 512}, {500, 100, 512}, {500, 0, 512}, {700, 512, 512}, {1300, 1232, 1232}, {1300, 1400, 1400}, {1300, 4096, 1400},
-		{1350, 65535, 1400}, {1390, 4096, 1400}, {1500, 4096, 1400},
+		{0, 0, 512},
+		{500, 100, 512},
+		{500, 0, 512},
+		{700, 512, 512},
+		{1300, 1232, 1232},
+		{1300, 1400, 1400},
+		{1300, 4096, 1400},
+		{1350, 65535, 1400},
+		{1390, 4096, 1400},
+		{1500, 4096, 1400},
 	} {
 		// One TXT record in so many octets, with its owner compressed: 33 of question, header and record.
 		long := func(w dns.ResponseWriter, q *dns.Msg) {

@@ -28,8 +28,12 @@ func TestABurstAndThenTheRate(t *testing.T) {
 		at   time.Duration
 		want int
 	}{
-		{0, 20}, {50 * time.Millisecond, 0}, {100 * time.Millisecond, 1}, {time.Second, 9},
-		{1050 * time.Millisecond, 0}, {time.Minute, 20},
+		{0, 20},
+		{50 * time.Millisecond, 0},
+		{100 * time.Millisecond, 1},
+		{time.Second, 9},
+		{1050 * time.Millisecond, 0},
+		{time.Minute, 20},
 	} {
 		if got := taken(l, client, step.at, limit, 100); got != step.want {
 			t.Errorf("at %v: %d of 100 were within the limit, want %d", step.at, got, step.want)
