@@ -88,7 +88,7 @@ func (c *guestConn) Close() error {
 
 func (l *streamListener) welcome(conn *guestConn) {
 	if conn.guest.proxy && !l.introduce(conn) {
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	if l.tls == nil {

@@ -26,6 +26,7 @@ const proxyItself = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 
 // behindProxy runs a resolver with a proxy at 127.0.0.30, which may not ask for itself.
 func behindProxy(t *testing.T) *server {
+	t.Helper()
 	return start(t, func(c *resolver.Config) {
 		spec := schoolSpec(t)
 		spec.Access = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/28")}
