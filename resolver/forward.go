@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,54 +47,84 @@ type call struct {
 	typ      uint16
 	do, cd   bool
 	pool     *pool
-	waiters  []*query
+	started  time.Time
+	waiters  []*query // under the forwarder's mu
+	// tried is the server that a worker has asked, and tooLong that its answer did not fit.
+	tried   *server
+	tooLong bool
+	facts   facts // of the answer
 }
 
 func newForwarder(r *Resolver) *forwarder {
 	return &forwarder{resolver: r, log: r.log, calls: make(map[string]*call)}
 }
 
+// firstAsker is a sender that can ask the first server by itself. It reports false where it cannot.
+type firstAsker interface {
+	askFirst(c *call) bool
+}
+
 // submit hands q over: from then on it is the forwarder's. It returns false where there is no room;
 // then q is answered SERVFAIL by whoever has it.
 func (f *forwarder) submit(q *query, p *pool) (taken bool) {
+	first, _ := q.sender.(firstAsker)
+	c, taken := f.join(q, p)
+	if c != nil && (first == nil || !first.askFirst(c)) {
+		f.running.Go(func() { f.run(c) })
+	}
+	return taken
+}
+
+// join has q wait for the answer to its question. It returns the call where that is a new one.
+func (f *forwarder) join(q *query, p *pool) (begun *call, taken bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c, joined := f.calls[string(q.question)]
 	if f.closed || f.waiting >= maxWaiting || !joined && len(f.calls) >= maxCalls {
 		f.resolver.metrics.overload.Inc()
 		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
-		return false
+		return nil, false
 	}
 	f.waiting++
+	q.batched, q.lent, q.counts = false, true, nil
 	if joined {
 		c.waiters = append(c.waiters, q)
-		return true
+		return nil, true
 	}
 	c = &call{
 		question: append([]byte(nil), q.question...), name: append([]byte(nil), q.msg.Name()...),
-		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, waiters: []*query{q},
+		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, started: q.received, waiters: []*query{q},
 	}
 	f.calls[string(c.question)] = c
+	return c, true
+}
+
+// goOn takes over a call from a worker that has asked a server and got no answer, or one that was too long.
+func (f *forwarder) goOn(c *call, tried *server, tooLong bool) {
+	c.tried, c.tooLong = tried, tooLong
 	f.running.Go(func() { f.run(c) })
-	return true
 }
 
 func (f *forwarder) run(c *call) {
 	e := f.ask(c)
-	var known facts
-	if e != nil {
-		known = factsOf(f.resolver.snapshot.Load(), c.name, e.msg)
-		f.resolver.cache.put(e, known)
-	}
-	f.mu.Lock()
-	delete(f.calls, string(c.question))
-	f.waiting -= len(c.waiters)
-	f.mu.Unlock()
-
-	for _, q := range c.waiters {
-		f.finish(q, e, known)
+	for _, q := range f.land(c, e) {
+		f.finish(q, e, c.facts)
 		queries.Put(q)
 	}
+}
+
+// land ends the call: the answer, nil where there is none, is kept, and those who wait for it are the
+// caller's from then on.
+func (f *forwarder) land(c *call, e *entry) (waiters []*query) {
+	if e != nil {
+		c.facts = factsOf(f.resolver.snapshot.Load(), c.name, e.msg)
+		f.resolver.cache.put(e, c.facts)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.calls, string(c.question))
+	f.waiting -= len(c.waiters)
+	return c.waiters
 }
 
 // finish finishes q with the answer that came for it, nil where none did.
@@ -105,8 +136,9 @@ func (f *forwarder) finish(q *query, e *entry, known facts) {
 	}()
 	if e != nil {
 		q.out = append(q.out[:0], e.msg...)
+		limit := q.clientTTL()
 		for _, o := range e.ttls {
-			dnswire.AgeTTL(q.out, o, 0, q.clientTTL())
+			dnswire.AgeTTL(q.out, o, 0, limit)
 		}
 		q.answered, q.rcode, q.facts = true, e.rcode, known
 	} else {
@@ -125,16 +157,16 @@ func (f *forwarder) close() {
 
 // ask tries the servers in turn until one answers; nil where none does.
 func (f *forwarder) ask(c *call) *entry {
-	started := time.Now()
-	servers := c.pool.order(started)
-	deadline := started.Add(max(giveUp, c.pool.timeout))
+	servers := c.pool.order(time.Now())
+	if i := slices.Index(servers, c.tried); i >= 0 && !c.tooLong {
+		servers = append(slices.Delete(servers, i, i+1), c.tried)
+	} else if i > 0 {
+		servers[0], servers[i] = servers[i], servers[0]
+	}
+	deadline := c.started.Add(max(giveUp, c.pool.timeout))
 	for i, s := range servers {
-		timeout := c.pool.timeout
-		if i < len(servers)-1 {
-			timeout = min(timeout, shortTry)
-		}
 		now := time.Now()
-		timeout = min(timeout, deadline.Sub(now))
+		timeout := min(c.pool.tryFor(i), deadline.Sub(now))
 		if timeout <= 0 {
 			break
 		}
@@ -148,7 +180,7 @@ func (f *forwarder) ask(c *call) *entry {
 		}
 		s.answered(rtt)
 		s.metrics.duration.Observe(rtt.Seconds())
-		if answer.Rcode != dnswire.RcodeSuccess && answer.Rcode != dnswire.RcodeNXDomain && answer.Rcode != rcodeYXDomain {
+		if !useful(answer.Rcode) {
 			s.metrics.refused.Inc() // another server may know better
 			continue
 		}
@@ -158,12 +190,17 @@ func (f *forwarder) ask(c *call) *entry {
 	return nil
 }
 
+// useful reports whether an answer with that response code is one, and not word of a server's troubles.
+func useful(rcode uint16) bool {
+	return rcode == dnswire.RcodeSuccess || rcode == dnswire.RcodeNXDomain || rcode == rcodeYXDomain
+}
+
 // rcodeYXDomain is the answer to a name that a DNAME record makes too long (RFC 6672 §2.2).
 const rcodeYXDomain = 6
 
 // exchange asks s once, over UDP and, where the answer does not fit, over TCP.
 func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if !s.tcp {
+	if !s.tcp && !(c.tooLong && s == c.tried) {
 		answer, err := s.exchangeUDP(c, deadline)
 		if err != nil || !answer.TC {
 			return answer, err
@@ -249,6 +286,9 @@ func (s *server) exchangeTCP(c *call, deadline time.Time) (dnswire.Answer, error
 	}
 	return answer, nil
 }
+
+// errTimeout says that a server has not answered in time.
+var errTimeout = fmt.Errorf("receive: %w", os.ErrDeadlineExceeded)
 
 // isTimeout tells a server that was silent from one that could not be reached.
 func isTimeout(err error) bool {

@@ -35,7 +35,9 @@ func (r *Resolver) finish(q *query) {
 
 // decode is stage 1. It returns false for a packet that gets no response at all.
 func (r *Resolver) decode(q *query) (answerable bool) {
-	q.received = time.Now()
+	if q.received.IsZero() {
+		q.received = time.Now()
+	}
 	q.snapshot = r.snapshot.Load()
 	q.status = q.msg.Parse(q.in)
 	return q.status != dnswire.StatusIgnore

@@ -254,5 +254,3 @@ func (r *Resolver) Ask(ctx context.Context, packet []byte, from netip.AddrPort, 
 type askSender chan []byte
 
 func (s askSender) send(q *query) { s <- append([]byte(nil), q.out...) }
-
-func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }
