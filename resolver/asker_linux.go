@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -92,7 +91,7 @@ func (a *asker) ask(c *call, to *server, timeout time.Duration) bool {
 	}
 	s.id = binary.NativeEndian.Uint16(a.randomBytes(2))
 	query := dnswire.AppendQuery(a.buf[:0], s.id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
-	if _, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(s.fd), uintptr(unsafe.Pointer(&query[0])), uintptr(len(query))); errno != 0 {
+	if writeNow(s.fd, query) != nil {
 		a.drop(s)
 		return false
 	}
@@ -112,7 +111,7 @@ func (a *asker) receive(index int32) {
 		return // closed in this round
 	}
 	for range mostStrays {
-		n, err := a.read(s)
+		n, err := readNow(s.fd, a.buf[:])
 		switch {
 		case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
 			return
@@ -210,8 +209,7 @@ func (a *asker) socket(to *server) *askSocket {
 	if idle := a.idle[ipv6]; len(idle) > 0 {
 		s = idle[len(idle)-1]
 		a.idle[ipv6] = idle[:len(idle)-1]
-		unspecified := unix.RawSockaddrInet4{Family: unix.AF_UNSPEC}
-		if _, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(s.fd), uintptr(unsafe.Pointer(&unspecified)), unix.SizeofSockaddrInet4); errno != 0 {
+		if disconnect(s.fd) != nil {
 			a.drop(s)
 			return nil
 		}
@@ -228,20 +226,11 @@ func (a *asker) socket(to *server) *askSocket {
 // drain reads what came to the port that the socket had before, and guessed that one.
 func (a *asker) drain(s *askSocket) bool {
 	for range mostStrays {
-		if _, err := a.read(s); errors.Is(err, unix.EAGAIN) {
+		if _, err := readNow(s.fd, a.buf[:]); errors.Is(err, unix.EAGAIN) {
 			return true
 		}
 	}
 	return false
-}
-
-// read reads a datagram into a.buf.
-func (a *asker) read(s *askSocket) (n int, err error) {
-	size, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&a.buf[0])), uintptr(len(a.buf)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(size), nil
 }
 
 func (a *asker) open(family int) *askSocket {

@@ -200,7 +200,7 @@ const rcodeYXDomain = 6
 
 // exchange asks s once, over UDP and, where the answer does not fit, over TCP.
 func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if !s.tcp && !(c.tooLong && s == c.tried) {
+	if known := c.tooLong && s == c.tried; !s.tcp && !known {
 		answer, err := s.exchangeUDP(c, deadline)
 		if err != nil || !answer.TC {
 			return answer, err

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +16,6 @@ import (
 // upstream servers over UDP itself. What it waits for, packets and answers alike, is in one epoll set: so
 // under a load that never lets it wait, answers are read between the batches, and not when the Go
 // scheduler next looks at the network, which would be after ten milliseconds.
-//
-// The system calls never wait, so they are made without telling the scheduler (RawSyscall).
 type worker struct {
 	*udpReader
 	fd     int      // the socket's, another one than the net package has, so that it stays while this runs
@@ -48,12 +45,6 @@ type worker struct {
 // they occupy would leave the processor's second cache.
 const batchSize = 32
 
-// mmsghdr is the kernel's struct mmsghdr (recvmmsg(2)); Go pads it as C does.
-type mmsghdr struct {
-	header unix.Msghdr
-	size   uint32
-}
-
 // What an event of the epoll set is about, beside the sockets of asker, which have their index.
 const (
 	eventSocket = -1
@@ -63,8 +54,8 @@ const (
 // newWorker returns an error that wraps errors.ErrUnsupported where the system has not what it takes: a
 // sandbox may forbid it.
 func newWorker(u *udpReader) (w *worker, err error) {
-	if _, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, ^uintptr(0), 0, 0, 0, 0, 0); errno == unix.ENOSYS || errno == unix.EPERM {
-		return nil, fmt.Errorf("recvmmsg: %w: %w", errors.ErrUnsupported, errno)
+	if err := canBatch(); err != nil {
+		return nil, fmt.Errorf("recvmmsg: %w: %w", errors.ErrUnsupported, err)
 	}
 	w = &worker{udpReader: u, fd: -1, epoll: -1}
 	defer func() {
@@ -174,20 +165,14 @@ func (w *worker) run() {
 
 // look reports whether anything is ready.
 func (w *worker) look() bool {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.epoll), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), 0, 0, 0)
-	if w.ready = int(n); errno != 0 {
-		w.ready = 0
-	}
+	w.ready = readyEvents(w.epoll, w.events[:])
 	return w.ready > 0
 }
 
 // serveBatch reads packets and serves them.
 func (w *worker) serveBatch() {
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&w.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return // nothing there after all, or an error of an earlier packet's that concerns nobody
-	}
-	for i := range int(n) {
+	n := receiveBatch(w.fd, w.in[:])
+	for i := range n {
 		q, m := w.queries[i], &w.in[i]
 		q.in = q.buf[:m.size]
 		q.peerLen = m.header.Namelen
@@ -201,7 +186,7 @@ func (w *worker) serveBatch() {
 		}
 	}
 	w.flush()
-	for i := range int(n) {
+	for i := range n {
 		w.prepare(i)
 	}
 }
@@ -251,13 +236,7 @@ func (w *worker) flush() {
 		}
 		w.out[i].header = h
 	}
-	for sent := 0; sent < w.leave; {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&w.out[sent])), uintptr(w.leave-sent), unix.MSG_DONTWAIT, 0, 0)
-		if errno != 0 {
-			n = 1 // that one is lost, as any datagram may be
-		}
-		sent += int(n)
-	}
+	sendBatch(w.fd, w.out[:w.leave])
 	for i, q := range w.leaving[:w.leave] {
 		if q.lent { // it came back from the forwarder
 			queries.Put(q)
