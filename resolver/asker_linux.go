@@ -143,6 +143,7 @@ func (a *asker) answered(s *askSocket, answer dnswire.Answer) {
 		f.goOn(c, to, true)
 	case !useful(answer.Rcode):
 		to.metrics.refused.Inc() // another server may know better
+		c.heard = true
 		f.goOn(c, to, false)
 	default:
 		to.metrics.ok.Inc()

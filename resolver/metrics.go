@@ -17,10 +17,10 @@ type metrics struct {
 	breaches  *prometheus.CounterVec
 	durations *durations
 
-	cacheHit, cacheMiss prometheus.Counter
-	overload            prometheus.Counter
-	upstreamRequests    *prometheus.CounterVec
-	upstreamDuration    *prometheus.HistogramVec
+	cacheHit, cacheMiss, cacheStale prometheus.Counter
+	overload                        prometheus.Counter
+	upstreamRequests                *prometheus.CounterVec
+	upstreamDuration                *prometheus.HistogramVec
 
 	rcodes    [24]prometheus.Counter
 	rcodeElse prometheus.Counter
@@ -61,7 +61,7 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 	}
 	cacheRequests := counter("schoolgate_cache_requests_total", "Look-ups in the answer cache.", "result")
 	m.cacheHit, m.cacheMiss = cacheRequests.WithLabelValues("hit"), cacheRequests.WithLabelValues("miss")
-	cacheRequests.WithLabelValues("stale")
+	m.cacheStale = cacheRequests.WithLabelValues("stale")
 	m.overload = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "schoolgate_forward_overload_total", Help: "Queries answered SERVFAIL because too many were waiting for upstream servers.",
 	})

@@ -60,7 +60,7 @@ type query struct {
 	buf    [maxQuery]byte
 	oobBuf [64]byte
 	outBuf [2048]byte
-	keyBuf [dnswire.MaxName + 11]byte
+	keyBuf [dnswire.MaxName + questionKeyMore]byte
 }
 
 // sizeofSockaddr is the size of the larger kind of socket address, IPv6.
