@@ -177,6 +177,7 @@ func (c *checker) answer() {
 	c.cfg.Cache = resolver.CacheTimes{
 		MinTTL: c.cache.minTTL.v, MaxTTL: c.cache.maxTTL.v,
 		ClientTTL: c.cache.clientTTL.v, NegativeTTL: c.cache.negativeTTL.v,
+		ServeStale: c.cache.stale.v, Prefetch: c.cache.prefetch.v,
 	}
 	if c.cache.minTTL.v > c.cache.maxTTL.v && !c.failed(place{path: "cache"}) {
 		c.fail(c.cache.minTTL.place, "", "is more than cache.max_ttl, %s", formatDuration(c.cache.maxTTL.v))

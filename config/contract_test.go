@@ -114,7 +114,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
-		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute},
+		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute, ServeStale: 24 * time.Hour, Prefetch: true},
 		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second},
 		Access:       resolver.Access{RateLimit: resolver.RateLimit{Every: 2 * time.Millisecond, Burst: 1000}},
 		Records:      []resolver.Record{printer},

@@ -148,8 +148,8 @@ func (c *cache) fields() []field {
 		{key: "max_ttl", kind: one(&c.maxTTL, duration(0, most)), def: "1d", doc: "The most that an answer is kept"},
 		{key: "client_ttl", kind: one(&c.clientTTL, duration(time.Second, most)), def: "5m", doc: "The most that a client is given; it is never given more than until its policy changes"},
 		{key: "negative_ttl", kind: one(&c.negativeTTL, duration(0, most)), def: "5m", doc: "The most that NXDOMAIN and NODATA are kept"},
-		{key: "serve_stale", kind: one(&c.stale, duration(0, most)), def: "1d", later: true, doc: "How long an answer that has run out serves while no upstream answers (RFC 8767)"},
-		{key: "prefetch", kind: one(&c.prefetch, boolean()), def: "true", later: true, doc: "Ask anew for popular names before they run out"},
+		{key: "serve_stale", kind: one(&c.stale, duration(0, most)), def: "1d", doc: "How long an answer that has run out serves while no upstream answers (RFC 8767); 0s: not at all"},
+		{key: "prefetch", kind: one(&c.prefetch, boolean()), def: "true", doc: "Ask anew for names that are asked for before they run out"},
 	}
 }
 

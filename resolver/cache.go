@@ -3,6 +3,7 @@ package resolver
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"sync/atomic"
 	"time"
 
 	"schoolgate/policy"
@@ -25,6 +26,8 @@ import (
 type cache struct {
 	seed   maphash.Seed
 	shards []cacheShard // a power of two; none: nothing is kept
+	// failing is until when, in Unix nanoseconds, some failure is remembered: as a rule none is.
+	failing atomic.Int64
 }
 
 const (
@@ -60,15 +63,24 @@ func newCache(entries int) *cache {
 	return c
 }
 
+// The parts of a question's key: type, flags and pool follow the name.
+const (
+	questionKeyMore = 2 + 1 + 8
+
+	questionDO     = 1 << 0
+	questionCD     = 1 << 1
+	questionFailed = 1 << 2
+)
+
 // appendQuestionKey appends what tells one cached answer from another: the name's key, the type, the
 // DO and CD bits, and the pool that was asked. The class is always IN.
 func appendQuestionKey(dst, name []byte, typ uint16, do, cd bool, poolID uint64) []byte {
 	var flags byte
 	if do {
-		flags |= 1
+		flags |= questionDO
 	}
 	if cd {
-		flags |= 2
+		flags |= questionCD
 	}
 	dst = append(dst, name...)
 	dst = binary.BigEndian.AppendUint16(dst, typ)
@@ -82,12 +94,16 @@ func (c *cache) shard(question []byte) (*cacheShard, uint64) {
 	return &c.shards[hash>>32%uint64(len(c.shards))], hash
 }
 
-// cached is what get found.
+// cached is what the cache has for a question.
 type cached struct {
 	found  bool
 	rcode  uint16
 	facts  facts
 	serial uint64
+	// stale says that there is an answer whose time is over: getStale has it.
+	stale bool
+	// refresh says that the answer is to be asked for anew: it is asked for, and will run out soon.
+	refresh bool
 }
 
 // get appends the answer to the question to dst, with times to live as they are at now, at most limit
@@ -103,18 +119,72 @@ func (c *cache) get(dst, question []byte, now time.Time, limit uint32) ([]byte, 
 	if r == nil {
 		return dst, cached{}
 	}
-	elapsed, fresh := r.elapsed(now)
-	if !fresh {
-		return dst, cached{}
+	elapsed, left := r.elapsed(now)
+	if left <= 0 {
+		return dst, cached{stale: true}
 	}
 	flags := r.flags()
-	if flags&recordUsed == 0 {
-		r.setFlags(flags | recordUsed)
+	refresh := flags&(recordUsed|recordRefreshed) == recordUsed && left*refreshShare <= int64(r.ttl())
+	if refresh {
+		flags |= recordRefreshed
+	}
+	if flags |= recordUsed; flags != r.flags() {
+		r.setFlags(flags)
 	}
 	start := len(dst)
 	dst = append(dst, r.message()...)
 	r.age(dst[start:], elapsed, limit)
-	return dst, cached{found: true, rcode: flags & rcodeMask, facts: r.facts(), serial: r.serial()}
+	return dst, cached{found: true, rcode: flags & rcodeMask, facts: r.facts(), serial: r.serial(), refresh: refresh}
+}
+
+// refreshShare is the part of its time that an answer has left when it is asked for anew: the tenth that
+// Unbound and others have.
+const refreshShare = 10
+
+// getStale is get for an answer whose time has been over for less than so many seconds, or is not.
+func (c *cache) getStale(dst, question []byte, now time.Time, limit, over uint32) ([]byte, cached) {
+	if len(c.shards) == 0 {
+		return dst, cached{}
+	}
+	s, hash := c.shard(question)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.find(hash, question)
+	if r == nil {
+		return dst, cached{}
+	}
+	if _, left := r.elapsed(now); left <= 0 && -left >= int64(over) {
+		return dst, cached{}
+	}
+	start := len(dst)
+	dst = append(dst, r.message()...)
+	r.age(dst[start:], 0, limit)
+	return dst, cached{found: true, rcode: r.flags() & rcodeMask, facts: r.facts(), serial: r.serial()}
+}
+
+// fail remembers for so many seconds that a question could not be answered (RFC 9520).
+func (c *cache) fail(question []byte, now time.Time, ttl uint32) {
+	if until := now.Add(time.Duration(ttl) * time.Second).UnixNano(); until > c.failing.Load() {
+		c.failing.Store(until)
+	}
+	c.put(&entry{question: failureKey(nil, question), stored: now, ttl: ttl}, facts{})
+}
+
+// failed reports whether that is remembered.
+func (c *cache) failed(question []byte, now time.Time) bool {
+	if now.UnixNano() > c.failing.Load() {
+		return false
+	}
+	var key [dnswire.MaxName + questionKeyMore]byte
+	_, found := c.get(nil, failureKey(key[:0], question), now, 0)
+	return found.found
+}
+
+// failureKey appends the key of a failure, which differs in one bit from the question's.
+func failureKey(dst, question []byte) []byte {
+	dst = append(dst, question...)
+	dst[len(dst)-9] |= questionFailed
+	return dst
 }
 
 // learn keeps the facts with the answer that get found, if it is still there.

@@ -52,11 +52,12 @@ const (
 	recordHeader = 64
 	fillerBit    = 1 << 31
 
+	recordRefreshed    = 1 << 11 // it has been asked for anew
 	recordUsed         = 1 << 12 // asked for since it was written
 	recordDead         = 1 << 13 // replaced by a newer one
 	recordNamed        = 1 << 14 // Facts.Named of the question
 	recordTargetsNamed = 1 << 15 // Facts.Named of the targets
-	rcodeMask          = recordUsed - 1
+	rcodeMask          = recordRefreshed - 1
 )
 
 func (r record) size() int             { return int(binary.LittleEndian.Uint32(r) &^ fillerBit) }
@@ -80,11 +81,13 @@ func (r record) message() []byte {
 	return r[from:][:binary.LittleEndian.Uint16(r[52:])]
 }
 
-// elapsed returns how many whole seconds old the answer is, and whether it may still be used. A clock
-// that went backwards makes it new.
-func (r record) elapsed(now time.Time) (seconds uint32, fresh bool) {
+func (r record) ttl() uint32 { return binary.LittleEndian.Uint32(r[44:]) }
+
+// elapsed returns how many whole seconds old the answer is, and how many it has left: none or fewer when its
+// time is over. A clock that went backwards makes it new.
+func (r record) elapsed(now time.Time) (seconds uint32, left int64) {
 	s := max(0, now.UnixNano()-int64(binary.LittleEndian.Uint64(r[16:]))) / int64(time.Second)
-	return uint32(min(s, 1<<31)), s < int64(binary.LittleEndian.Uint32(r[44:]))
+	return uint32(min(s, 1<<31)), int64(r.ttl()) - s
 }
 
 // age lowers the times to live in msg, which is a copy of the message.
@@ -240,8 +243,8 @@ func (s *cacheShard) evict(now time.Time, rescue bool) (rescued bool) {
 		return false
 	}
 	s.unlink(r)
-	_, fresh := r.elapsed(now)
-	if !rescue || !fresh || r.flags()&recordUsed == 0 || !s.fits(r.size()/8) {
+	_, left := r.elapsed(now)
+	if !rescue || left <= 0 || r.flags()&recordUsed == 0 || !s.fits(r.size()/8) {
 		return false
 	}
 	// What fits is at or before where the record stood, or in another segment, and copy minds an overlap.

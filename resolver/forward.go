@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,54 +47,150 @@ type call struct {
 	typ      uint16
 	do, cd   bool
 	pool     *pool
-	waiters  []*query
+	started  time.Time
+	waiters  []*query // under the forwarder's mu
+	// tried is the server that a worker has asked, and tooLong that its answer did not fit.
+	tried   *server
+	tooLong bool
+	heard   bool  // some server answered, if only that it can't
+	late    bool  // those who waited have had a stale answer; under the forwarder's mu
+	facts   facts // of the answer
 }
 
 func newForwarder(r *Resolver) *forwarder {
 	return &forwarder{resolver: r, log: r.log, calls: make(map[string]*call)}
 }
 
-// submit hands q over: from then on it is the forwarder's. It returns false where there is no room;
-// then q is answered SERVFAIL by whoever has it.
+// firstAsker is a sender that can ask the first server by itself. It reports false where it cannot.
+type firstAsker interface {
+	askFirst(c *call) bool
+}
+
+// submit hands q over: from then on it is the forwarder's. It returns false where whoever has q answers it,
+// with a stale answer or, as there is no room, SERVFAIL.
 func (f *forwarder) submit(q *query, p *pool) (taken bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c, joined := f.calls[string(q.question)]
-	if f.closed || f.waiting >= maxWaiting || !joined && len(f.calls) >= maxCalls {
+	first, _ := q.sender.(firstAsker)
+	begun, taken := f.join(q, p)
+	if begun != nil {
+		f.begin(begun, first)
+	}
+	if !taken && !(q.cached.stale && f.resolver.takeStale(q)) {
 		f.resolver.metrics.overload.Inc()
 		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
-		return false
+	}
+	return taken
+}
+
+// refresh asks anew for what q, which has been answered, asked for.
+func (f *forwarder) refresh(q *query, p *pool) {
+	f.mu.Lock()
+	c := f.calls[string(q.question)]
+	if c != nil || f.closed || len(f.calls) >= maxCalls/2 {
+		f.mu.Unlock()
+		return
+	}
+	c = f.newCall(q, p)
+	f.mu.Unlock()
+	first, _ := q.sender.(firstAsker)
+	f.begin(c, first)
+}
+
+func (f *forwarder) begin(c *call, first firstAsker) {
+	if first == nil || !first.askFirst(c) {
+		f.running.Go(func() { f.run(c) })
+	}
+}
+
+// join has q wait for the answer to its question. It returns the call where that is a new one.
+func (f *forwarder) join(q *query, p *pool) (begun *call, taken bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.calls[string(q.question)]
+	if f.closed || f.waiting >= maxWaiting || c == nil && len(f.calls) >= maxCalls || c != nil && c.late && q.cached.stale {
+		return nil, false
 	}
 	f.waiting++
-	if joined {
+	q.batched, q.lent, q.counts = false, true, nil
+	if c != nil {
 		c.waiters = append(c.waiters, q)
-		return true
+		return nil, true
 	}
-	c = &call{
+	c = f.newCall(q, p)
+	c.waiters = []*query{q}
+	return c, true
+}
+
+// newCall adds the call for q's question. mu must be held.
+func (f *forwarder) newCall(q *query, p *pool) *call {
+	c := &call{
 		question: append([]byte(nil), q.question...), name: append([]byte(nil), q.msg.Name()...),
-		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, waiters: []*query{q},
+		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, started: q.received,
 	}
 	f.calls[string(c.question)] = c
+	return c
+}
+
+// goOn takes over a call from a worker that has asked a server and got no answer, or one that was too long.
+func (f *forwarder) goOn(c *call, tried *server, tooLong bool) {
+	c.tried, c.tooLong = tried, tooLong
 	f.running.Go(func() { f.run(c) })
-	return true
 }
 
 func (f *forwarder) run(c *call) {
+	soon := time.AfterFunc(time.Until(c.started.Add(clientTimer)), func() { f.answerStale(c) })
 	e := f.ask(c)
-	var known facts
-	if e != nil {
-		known = factsOf(f.resolver.snapshot.Load(), c.name, e.msg)
-		f.resolver.cache.put(e, known)
-	}
-	f.mu.Lock()
-	delete(f.calls, string(c.question))
-	f.waiting -= len(c.waiters)
-	f.mu.Unlock()
-
-	for _, q := range c.waiters {
-		f.finish(q, e, known)
+	soon.Stop()
+	for _, q := range f.land(c, e) {
+		f.finish(q, e, c.facts)
 		queries.Put(q)
 	}
+}
+
+// answerStale answers those who wait with what the cache has, if it has anything: no client waits longer
+// than clientTimer where there is an old answer (RFC 8767 §5). The call goes on.
+func (f *forwarder) answerStale(c *call) {
+	over := seconds(f.resolver.snapshot.Load().Cache.ServeStale)
+	if _, old := f.resolver.cache.getStale(nil, c.question, time.Now(), staleTTL, over); !old.found {
+		return
+	}
+	f.mu.Lock()
+	waiters := c.waiters
+	c.waiters, c.late = nil, true
+	f.waiting -= len(waiters)
+	f.mu.Unlock()
+	for _, q := range waiters {
+		f.finish(q, nil, facts{})
+		queries.Put(q)
+	}
+}
+
+// clientTimer is RFC 8767's client response timer.
+const clientTimer = 1800 * time.Millisecond
+
+// land ends the call: the answer, nil where there is none, is kept, and those who wait for it are the
+// caller's from then on.
+func (f *forwarder) land(c *call, e *entry) (waiters []*query) {
+	if e != nil {
+		c.facts = factsOf(f.resolver.snapshot.Load(), c.name, e.msg)
+		f.resolver.cache.put(e, c.facts)
+	} else {
+		f.resolver.cache.fail(c.question, time.Now(), failureTTL(c.heard))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.calls, string(c.question))
+	waiters, c.waiters = c.waiters, nil
+	f.waiting -= len(waiters)
+	return waiters
+}
+
+// failureTTL is for how many seconds a question is not asked again that no server answered, which may be
+// for a moment, or that some said they cannot answer (RFC 9520 §3.2: 1 s to 5 min).
+func failureTTL(heard bool) uint32 {
+	if heard {
+		return 5
+	}
+	return 1
 }
 
 // finish finishes q with the answer that came for it, nil where none did.
@@ -105,11 +202,12 @@ func (f *forwarder) finish(q *query, e *entry, known facts) {
 	}()
 	if e != nil {
 		q.out = append(q.out[:0], e.msg...)
+		limit := q.clientTTL()
 		for _, o := range e.ttls {
-			dnswire.AgeTTL(q.out, o, 0, q.clientTTL())
+			dnswire.AgeTTL(q.out, o, 0, limit)
 		}
 		q.answered, q.rcode, q.facts = true, e.rcode, known
-	} else {
+	} else if !f.resolver.takeStale(q) {
 		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
 	}
 	f.resolver.finish(q)
@@ -125,16 +223,16 @@ func (f *forwarder) close() {
 
 // ask tries the servers in turn until one answers; nil where none does.
 func (f *forwarder) ask(c *call) *entry {
-	started := time.Now()
-	servers := c.pool.order(started)
-	deadline := started.Add(max(giveUp, c.pool.timeout))
+	servers := c.pool.order(time.Now())
+	if i := slices.Index(servers, c.tried); i >= 0 && !c.tooLong {
+		servers = append(slices.Delete(servers, i, i+1), c.tried)
+	} else if i > 0 {
+		servers[0], servers[i] = servers[i], servers[0]
+	}
+	deadline := c.started.Add(max(giveUp, c.pool.timeout))
 	for i, s := range servers {
-		timeout := c.pool.timeout
-		if i < len(servers)-1 {
-			timeout = min(timeout, shortTry)
-		}
 		now := time.Now()
-		timeout = min(timeout, deadline.Sub(now))
+		timeout := min(c.pool.tryFor(i), deadline.Sub(now))
 		if timeout <= 0 {
 			break
 		}
@@ -148,8 +246,9 @@ func (f *forwarder) ask(c *call) *entry {
 		}
 		s.answered(rtt)
 		s.metrics.duration.Observe(rtt.Seconds())
-		if answer.Rcode != dnswire.RcodeSuccess && answer.Rcode != dnswire.RcodeNXDomain && answer.Rcode != rcodeYXDomain {
+		if !useful(answer.Rcode) {
 			s.metrics.refused.Inc() // another server may know better
+			c.heard = true
 			continue
 		}
 		s.metrics.ok.Inc()
@@ -158,12 +257,17 @@ func (f *forwarder) ask(c *call) *entry {
 	return nil
 }
 
+// useful reports whether an answer with that response code is one, and not word of a server's troubles.
+func useful(rcode uint16) bool {
+	return rcode == dnswire.RcodeSuccess || rcode == dnswire.RcodeNXDomain || rcode == rcodeYXDomain
+}
+
 // rcodeYXDomain is the answer to a name that a DNAME record makes too long (RFC 6672 §2.2).
 const rcodeYXDomain = 6
 
 // exchange asks s once, over UDP and, where the answer does not fit, over TCP.
 func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if !s.tcp {
+	if known := c.tooLong && s == c.tried; !s.tcp && !known {
 		answer, err := s.exchangeUDP(c, deadline)
 		if err != nil || !answer.TC {
 			return answer, err
@@ -249,6 +353,9 @@ func (s *server) exchangeTCP(c *call, deadline time.Time) (dnswire.Answer, error
 	}
 	return answer, nil
 }
+
+// errTimeout says that a server has not answered in time.
+var errTimeout = fmt.Errorf("receive: %w", os.ErrDeadlineExceeded)
 
 // isTimeout tells a server that was silent from one that could not be reached.
 func isTimeout(err error) bool {

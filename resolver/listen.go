@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
-	"time"
 )
 
 // listener is one address with its TCP socket and its UDP sockets, one for each reader.
@@ -15,6 +14,7 @@ type listener struct {
 	addr    netip.AddrPort
 	tcp     *streamListener
 	readers []*udpReader
+	running bool
 }
 
 // portTries is how often a free port is looked for that both UDP and TCP can have.
@@ -60,9 +60,10 @@ func readersPerAddress() int {
 }
 
 func (l *listener) run(serving *sync.WaitGroup) {
+	l.running = true
 	serving.Go(l.tcp.run)
 	for _, reader := range l.readers {
-		serving.Go(reader.run)
+		serving.Go(reader.loop.run)
 	}
 }
 
@@ -70,8 +71,7 @@ func (l *listener) run(serving *sync.WaitGroup) {
 func (l *listener) stopReading() {
 	l.tcp.stopReading()
 	for _, reader := range l.readers {
-		// It fails only on a closed socket, which reads no more either.
-		_ = reader.socket.SetReadDeadline(time.Unix(1, 0))
+		reader.loop.stopReading()
 	}
 }
 
@@ -79,6 +79,9 @@ func (l *listener) close() {
 	l.tcp.close()
 	for _, reader := range l.readers {
 		reader.socket.Close()
+		if !l.running {
+			reader.loop.release()
+		}
 	}
 }
 

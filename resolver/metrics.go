@@ -1,6 +1,8 @@
 package resolver
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"schoolgate/policy"
@@ -13,16 +15,15 @@ type metrics struct {
 	responses *prometheus.CounterVec
 	blocked   *prometheus.CounterVec
 	breaches  *prometheus.CounterVec
-	duration  *prometheus.HistogramVec
+	durations *durations
 
-	cacheHit, cacheMiss prometheus.Counter
-	overload            tally
-	upstreamRequests    *prometheus.CounterVec
-	upstreamDuration    *prometheus.HistogramVec
+	cacheHit, cacheMiss, cacheStale prometheus.Counter
+	overload                        tally
+	upstreamRequests                *prometheus.CounterVec
+	upstreamDuration                *prometheus.HistogramVec
 
 	rcodes    [24]prometheus.Counter
 	rcodeElse prometheus.Counter
-	durations [outcomeCount]prometheus.Observer
 }
 
 // upstreamMetrics are the children of one server.
@@ -36,7 +37,7 @@ var rcodeNames = map[uint16]string{
 }
 
 // latencyBuckets run from 50 µs, in seconds: a cached answer takes a few, an upstream's milliseconds.
-var latencyBuckets = []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5}
+var latencyBuckets = [...]float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5}
 
 func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int)) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -45,7 +46,7 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 		return c
 	}
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: latencyBuckets}, labels)
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: latencyBuckets[:]}, labels)
 		reg.MustRegister(h)
 		return h
 	}
@@ -54,13 +55,13 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 		responses:        counter("schoolgate_responses_total", "DNS responses by response code.", "rcode"),
 		blocked:          counter("schoolgate_blocked_total", "Blocked queries by the category that blocked them.", "group", "category"),
 		breaches:         counter("schoolgate_breaches_total", "Attempts at blocked or monitored content, severity none left out.", "group", "category", "severity", "action"),
-		duration:         histogram("schoolgate_query_duration_seconds", "Time from a query's arrival to its response.", "outcome"),
+		durations:        newDurations(),
 		upstreamRequests: counter("schoolgate_upstream_requests_total", "Questions to upstream servers by how they ended.", "upstream", "result"),
 		upstreamDuration: histogram("schoolgate_upstream_duration_seconds", "Time until an upstream server answered.", "upstream"),
 	}
 	cacheRequests := counter("schoolgate_cache_requests_total", "Look-ups in the answer cache.", "result")
 	m.cacheHit, m.cacheMiss = cacheRequests.WithLabelValues("hit"), cacheRequests.WithLabelValues("miss")
-	cacheRequests.WithLabelValues("stale")
+	m.cacheStale = cacheRequests.WithLabelValues("stale")
 	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "schoolgate_forward_overload_total", Help: "Queries answered SERVFAIL because too many were waiting for upstream servers.",
 	}, func() float64 { return float64(m.overload.Load()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -72,9 +73,7 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 		m.rcodes[code] = m.responses.WithLabelValues(name)
 	}
 	m.rcodeElse = m.responses.WithLabelValues("other")
-	for o := range outcomeCount {
-		m.durations[o] = m.duration.WithLabelValues(o.String())
-	}
+	reg.MustRegister(m.durations)
 	return m
 }
 
@@ -153,7 +152,11 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 
 func (c *counters) query(q *query) {
 	c.groups[q.group].queries[q.transport][q.outcome].Inc()
-	c.metrics.durations[q.outcome].Observe(sinceSeconds(q.received))
+	if q.counts != nil {
+		q.counts[q.outcome]++
+	} else {
+		c.metrics.durations.observe(q.outcome, time.Since(q.received), 1)
+	}
 }
 
 func (c *counters) blocked(v policy.Verdict) {

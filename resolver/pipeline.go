@@ -38,7 +38,9 @@ func (r *Resolver) finish(q *query) {
 
 // decode is stage 1. It returns false for a packet that gets no response at all.
 func (r *Resolver) decode(q *query) (answerable bool) {
-	q.received = time.Now()
+	if q.received.IsZero() {
+		q.received = time.Now()
+	}
 	q.snapshot = r.snapshot.Load()
 	if !r.unwrap(q) {
 		return false
@@ -162,11 +164,39 @@ func (r *Resolver) answer(q *query) (settled bool) {
 	if q.cached.found {
 		r.metrics.cacheHit.Inc()
 		q.answered, q.rcode, q.facts = true, q.cached.rcode, q.cached.facts
+		if q.cached.refresh && q.snapshot.Cache.Prefetch {
+			r.forwarder.refresh(q, pool)
+		}
 		return true
 	}
 	r.metrics.cacheMiss.Inc()
+	if r.cache.failed(q.question, q.received) {
+		if !r.takeStale(q) {
+			q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDECachedError)
+		}
+		return true
+	}
 	return !r.forwarder.submit(q, pool)
 }
+
+// takeStale answers q with what the cache has though its time is over (RFC 8767 §4), and reports whether it
+// has any.
+func (r *Resolver) takeStale(q *query) bool {
+	var old cached
+	q.out, old = r.cache.getStale(q.out[:0], q.question, time.Now(), min(staleTTL, q.clientTTL()), seconds(q.snapshot.Cache.ServeStale))
+	if !old.found {
+		return false
+	}
+	r.metrics.cacheStale.Inc()
+	q.answered, q.rcode, q.facts, q.cached = true, old.rcode, old.facts, old
+	if q.ede = dnswire.EDEStale; q.rcode == dnswire.RcodeNXDomain {
+		q.ede = dnswire.EDEStaleNXDomain
+	}
+	return true
+}
+
+// staleTTL is how many seconds a client may keep a stale answer (RFC 8767 §4).
+const staleTTL = 30
 
 // lookUp asks the cache for what a pool's servers said. What it has is in q.out then.
 func (r *Resolver) lookUp(q *query, pool *pool) {

@@ -24,6 +24,14 @@ type query struct {
 	sender    sender
 	oob       []byte // for UDP on a wildcard address: the control message that names our address
 	received  time.Time
+	// peer is the way back as the kernel wrote it, where a worker read the packet.
+	peer    [sizeofSockaddr]byte
+	peerLen uint32
+	// batched says that the worker who has q sends its response at the end of the round, lent that q goes
+	// back to the pool then.
+	batched, lent bool
+	// answered in the round in which it came, q is counted here; nil: its time is its own.
+	counts *counts
 
 	// client is who asks: from's address, or who a proxy names. Its zone is from's.
 	client netip.Addr
@@ -60,8 +68,11 @@ type query struct {
 	buf    [maxQuery]byte
 	oobBuf [64]byte
 	outBuf [2048]byte
-	keyBuf [dnswire.MaxName + 11]byte
+	keyBuf [dnswire.MaxName + questionKeyMore]byte
 }
+
+// sizeofSockaddr is the size of the larger kind of socket address, IPv6.
+const sizeofSockaddr = 28
 
 // eventTarget is what matched where it was not the question itself.
 type eventTarget struct {
@@ -114,7 +125,8 @@ func (o outcome) String() string {
 
 // reset makes q ready for the next packet. The answer's buffer keeps what it grew to.
 func (q *query) reset() {
-	q.in, q.oob, q.question, q.snapshot = nil, nil, nil, nil
+	q.in, q.oob, q.question, q.snapshot, q.counts = nil, nil, nil, nil, nil
+	q.received, q.batched, q.lent = time.Time{}, false, false
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event = eventTarget{}
 	q.verdict = policy.Verdict{}

@@ -306,5 +306,3 @@ func (r *Resolver) settle(q *query) []byte {
 type askSender chan []byte
 
 func (s askSender) send(q *query) { s <- append([]byte(nil), q.out...) }
-
-func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }

@@ -81,6 +81,10 @@ type CacheTimes struct {
 	MinTTL, MaxTTL time.Duration // of what is kept
 	ClientTTL      time.Duration // the most that a client is given
 	NegativeTTL    time.Duration // the most for NXDOMAIN and NODATA
+	// ServeStale is how long after its time an answer serves where no upstream answers (RFC 8767); 0: not.
+	ServeStale time.Duration
+	// Prefetch has answers that are asked for asked anew before they run out.
+	Prefetch bool
 }
 
 // Blocking is how a blocked question is answered.

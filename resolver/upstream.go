@@ -127,6 +127,14 @@ func (p *pool) order(now time.Time) []*server {
 	return append(healthy, others...)
 }
 
+// tryFor is how long the i-th server in order may take.
+func (p *pool) tryFor(i int) time.Duration {
+	if i < len(p.servers)-1 {
+		return min(p.timeout, shortTry)
+	}
+	return p.timeout
+}
+
 func (s *server) healthy(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -80,9 +80,12 @@ type EDE int32
 // The codes in use.
 const (
 	EDENone                 EDE = -1
+	EDEStale                EDE = 3
+	EDECachedError          EDE = 13
 	EDENotReady             EDE = 14
 	EDEBlocked              EDE = 15
 	EDEProhibited           EDE = 18
+	EDEStaleNXDomain        EDE = 19
 	EDENotSupported         EDE = 21
 	EDENoReachableAuthority EDE = 22
 	optionEDE                   = 15
