@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,12 +69,12 @@ type encryptedServer struct {
 	certificate   atomic.Pointer[tls.Certificate]
 	client        *tls.Config
 	dot, doh, doq string
-	sizes         map[*dns.Msg]int // of responses, as they came
+	sizes         sync.Map // of responses, as they came: octets by *dns.Msg
 }
 
 func startEncrypted(t testing.TB, change func(*resolver.Config), upstreams ...*upstream) *encryptedServer {
 	t.Helper()
-	s := &encryptedServer{sizes: map[*dns.Msg]int{}}
+	s := new(encryptedServer)
 	cert, pool := newCertificate(t, serverName)
 	s.certificate.Store(cert)
 	s.client = &tls.Config{RootCAs: pool, ServerName: serverName}
@@ -145,7 +146,7 @@ func (s *encryptedServer) overTLS(t testing.TB, q *dns.Msg) *dns.Msg {
 func (s *encryptedServer) unpacked(t testing.TB, data []byte) *dns.Msg {
 	t.Helper()
 	m := unpack(t, data)
-	s.sizes[m] = len(data)
+	s.sizes.Store(m, len(data))
 	return m
 }
 
@@ -618,8 +619,8 @@ func TestResponsesArePaddedWhereTheQueryWasAndTheTransportHidesIt(t *testing.T) 
 		q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_PADDING{Padding: make([]byte, 16)})
 		s.everyWay(t, q, func(t *testing.T, way string, r *dns.Msg) {
 			t.Helper()
-			if !padding(r) || s.sizes[r] == 0 || s.sizes[r]%468 != 0 {
-				t.Errorf("%s over %s: %d octets", name, way, s.sizes[r])
+			if size, _ := s.sizes.Load(r); !padding(r) || size.(int)%468 != 0 {
+				t.Errorf("%s over %s: %d octets", name, way, size)
 			}
 		})
 		for _, network := range []string{"udp", "tcp"} {

@@ -231,15 +231,24 @@ func TestAtTheStopIdleConnectionsAreClosedAndWhatWasAskedIsAnswered(t *testing.T
 		ended = append(ended, closed)
 	}
 	answers := make(chan string, 3)
-	go func() { answers <- fmt.Sprint("dot ", s.overTLS(t, ask("dot.example", dns.TypeA)).Rcode) }()
-	<-up.queries
-	go func() {
-		r, _ := s.overHTTPS(t, ask("doh.example", dns.TypeA), http.MethodGet, true)
-		answers <- fmt.Sprint("doh ", r.Rcode)
-	}()
-	<-up.queries
-	go func() { answers <- fmt.Sprint("doq ", s.overQUIC(t, ask("doq.example", dns.TypeA)).Rcode) }()
-	<-up.queries
+	for _, way := range []string{"dot", "doh", "doq"} {
+		go func() {
+			answer := way + " failed"
+			defer func() { answers <- answer }()
+			q := ask(way+".example", dns.TypeA)
+			var r *dns.Msg
+			switch way {
+			case "dot":
+				r = s.overTLS(t, q)
+			case "doh":
+				r, _ = s.overHTTPS(t, q, http.MethodGet, true)
+			case "doq":
+				r = s.overQUIC(t, q)
+			}
+			answer = fmt.Sprint(way, " ", r.Rcode)
+		}()
+		<-up.queries
+	}
 	stopped := s.stop()
 	for i, closed := range ended {
 		if !closed() {

@@ -128,17 +128,19 @@ func (l *httpsListener) run() {
 
 // stopReading closes what asks nothing. The others are told to go once they have their answers.
 func (l *httpsListener) stopReading() {
-	l.socket.Close()
-	l.accepted.Close()
+	// First of all nobody may begin a request: run waits for them once the socket is closed.
 	l.crowd.stop(func(g *guest) {
 		if g.isIdle() {
 			g.shut()
 		}
 	})
+	l.socket.Close()
+	l.accepted.Close()
 }
 
 func (l *httpsListener) close() {
-	l.streamListener.close()
+	l.crowd.close()
+	l.socket.Close()
 	l.accepted.Close()
 	l.server.Close()
 }
