@@ -99,6 +99,7 @@ func (s *encryptedServer) tlsClient(alpn ...string) *tls.Config {
 
 // httpClient speaks one version of HTTP.
 func (s *encryptedServer) httpClient(t testing.TB, h2 bool) *http.Client {
+	t.Helper()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!h2)
 	protocols.SetHTTP2(h2)
@@ -150,7 +151,7 @@ func (s *encryptedServer) unpacked(t testing.TB, data []byte) *dns.Msg {
 	return m
 }
 
-func (s *encryptedServer) overHTTPS(t testing.TB, q *dns.Msg, method string, h2 bool) (*dns.Msg, *http.Response) {
+func (s *encryptedServer) overHTTPS(t testing.TB, q *dns.Msg, method string, h2 bool) (*dns.Msg, http.Header) {
 	t.Helper()
 	url, body := "https://"+s.doh+"/dns-query", io.Reader(nil)
 	if method == http.MethodGet {
@@ -183,7 +184,7 @@ func (s *encryptedServer) overHTTPS(t testing.TB, q *dns.Msg, method string, h2 
 	if want := map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"}[h2]; resp.Proto != want {
 		t.Fatalf("the answer came over %s, want %s", resp.Proto, want)
 	}
-	return s.unpacked(t, data), resp
+	return s.unpacked(t, data), resp.Header
 }
 
 // dialQUIC opens a connection of DNS over QUIC.
@@ -467,13 +468,13 @@ func TestAResponseOfHTTPSIsKeptNoLongerThanItsAnswer(t *testing.T) {
 		"www.porn.example": "max-age=30",  // blocking.ttl
 		"long.example":     "max-age=300", // cache.client_ttl
 	} {
-		if _, resp := s.overHTTPS(t, ask(name, dns.TypeA), http.MethodGet, true); resp.Header.Get("Cache-Control") != want {
-			t.Errorf("%s: Cache-Control %q, want %q", name, resp.Header.Get("Cache-Control"), want)
+		if _, head := s.overHTTPS(t, ask(name, dns.TypeA), http.MethodGet, true); head.Get("Cache-Control") != want {
+			t.Errorf("%s: Cache-Control %q, want %q", name, head.Get("Cache-Control"), want)
 		}
 	}
 	// A failure has nothing that says how long it is true.
-	if _, resp := s.overHTTPS(t, ask("www.example", dns.TypeAXFR), http.MethodGet, true); resp.Header.Get("Cache-Control") != "max-age=0" {
-		t.Errorf("REFUSED: Cache-Control %q", resp.Header.Get("Cache-Control"))
+	if _, head := s.overHTTPS(t, ask("www.example", dns.TypeAXFR), http.MethodGet, true); head.Get("Cache-Control") != "max-age=0" {
+		t.Errorf("REFUSED: Cache-Control %q", head.Get("Cache-Control"))
 	}
 }
 

@@ -1,6 +1,7 @@
 package dnswire
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -35,7 +36,7 @@ func TestOptionsAreAddedToTheOPTRecordThatEndsAMessage(t *testing.T) {
 	msg, opt := withOPT(t, "www.example. 60 IN A 192.0.2.1")
 	msg = AppendOption(msg, opt, OptionKeepalive, []byte{1, 44})
 	for _, most := range []int{65535, 468, 200, len(msg) + 4, len(msg) + 3} {
-		padded := AppendPadding(msg[:len(msg):len(msg)], opt, 468, most)
+		padded := AppendPadding(slices.Clip(msg), opt, 468, most)
 		want := min(468, most)
 		if most < len(msg)+4 {
 			want = len(msg)
@@ -57,7 +58,7 @@ func TestOptionsAreAddedToTheOPTRecordThatEndsAMessage(t *testing.T) {
 	}
 	// Whatever its length, it comes to a whole block.
 	for extra := range 600 {
-		long := AppendOption(msg[:len(msg):len(msg)], opt, 65001, make([]byte, extra))
+		long := AppendOption(slices.Clip(msg), opt, 65001, make([]byte, extra))
 		if n := len(AppendPadding(long, opt, 468, 65535)); n%468 != 0 || n-len(long) > 471 {
 			t.Fatalf("%d octets are padded to %d", len(long), n)
 		}
