@@ -58,7 +58,8 @@ func listenHTTPS(r *Resolver, addr netip.AddrPort, config *tls.Config) (entrance
 		ReadHeaderTimeout: queryTime, ReadTimeout: queryTime, IdleTimeout: tlsIdle, MaxHeaderBytes: maxHTTPHeader,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxHTTPStreams, MaxReadFrameSize: 16 << 10, MaxDecoderHeaderTableSize: 4 << 10,
-			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 2 * maxQuery,
+			// As much as clients may send before they know it is less (RFC 9113 §6.9.2).
+			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10,
 			WriteByteTimeout: writeTime, CountError: l.countError,
 		},
 		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug), // it names clients
