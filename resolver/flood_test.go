@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -216,6 +217,11 @@ func TestAHandshakeThatFailsIsCounted(t *testing.T) {
 	}
 	if _, err := quic.DialAddr(t.Context(), s.doq, s.tlsClient("h3"), nil); err == nil {
 		t.Error("QUIC with another ALPN")
+	}
+	for deadline := time.Now().Add(10 * time.Second); s.refused("doq", "handshake") != 1; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("doq: refused %v", s.Stats().Refused)
+		}
 	}
 }
 
