@@ -2,7 +2,6 @@ package resolver_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,12 +67,12 @@ type encryptedServer struct {
 	certificate   atomic.Pointer[tls.Certificate]
 	client        *tls.Config
 	dot, doh, doq string
-	sizes         map[*dns.Msg]int // of responses, as they came
+	sizes         sync.Map // of responses, as they came: octets by *dns.Msg
 }
 
 func startEncrypted(t testing.TB, change func(*resolver.Config), upstreams ...*upstream) *encryptedServer {
 	t.Helper()
-	s := &encryptedServer{sizes: map[*dns.Msg]int{}}
+	s := new(encryptedServer)
 	cert, pool := newCertificate(t, serverName)
 	s.certificate.Store(cert)
 	s.client = &tls.Config{RootCAs: pool, ServerName: serverName}
@@ -98,6 +97,7 @@ func (s *encryptedServer) tlsClient(alpn ...string) *tls.Config {
 
 // httpClient speaks one version of HTTP.
 func (s *encryptedServer) httpClient(t testing.TB, h2 bool) *http.Client {
+	t.Helper()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!h2)
 	protocols.SetHTTP2(h2)
@@ -145,11 +145,11 @@ func (s *encryptedServer) overTLS(t testing.TB, q *dns.Msg) *dns.Msg {
 func (s *encryptedServer) unpacked(t testing.TB, data []byte) *dns.Msg {
 	t.Helper()
 	m := unpack(t, data)
-	s.sizes[m] = len(data)
+	s.sizes.Store(m, len(data))
 	return m
 }
 
-func (s *encryptedServer) overHTTPS(t testing.TB, q *dns.Msg, method string, h2 bool) (*dns.Msg, *http.Response) {
+func (s *encryptedServer) overHTTPS(t testing.TB, q *dns.Msg, method string, h2 bool) (*dns.Msg, http.Header) {
 	t.Helper()
 	url, body := "https://"+s.doh+"/dns-query", io.Reader(nil)
 	if method == http.MethodGet {
@@ -182,7 +182,7 @@ func (s *encryptedServer) overHTTPS(t testing.TB, q *dns.Msg, method string, h2 
 	if want := map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"}[h2]; resp.Proto != want {
 		t.Fatalf("the answer came over %s, want %s", resp.Proto, want)
 	}
-	return s.unpacked(t, data), resp
+	return s.unpacked(t, data), resp.Header
 }
 
 // dialQUIC opens a connection of DNS over QUIC.
@@ -420,240 +420,6 @@ func TestOneConnectionOfTLSIsAnsweredOutOfOrder(t *testing.T) {
 		}
 		if want == "fast.example." {
 			close(slow)
-		}
-	}
-}
-
-func TestOneConnectionOfQUICIsAnsweredOutOfOrder(t *testing.T) {
-	slow := make(chan struct{})
-	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
-		if q.Question[0].Name == "slow.example." {
-			<-slow
-		}
-		records("slow.example. 300 IN A 192.0.2.1", "fast.example. 300 IN A 192.0.2.2")(w, q)
-	})
-	s := startEncrypted(t, nil, up)
-	conn := s.dialQUIC(t)
-	query := func(name string) []byte {
-		q := ask(name, dns.TypeA)
-		q.Id = 0
-		return framed(pack(t, q))
-	}
-	slowly := make(chan error, 1)
-	go func() {
-		_, err := askQUIC(t, conn, query("slow.example"))
-		slowly <- err
-	}()
-	<-up.queries
-	data, err := askQUIC(t, conn, query("fast.example"))
-	close(slow)
-	if err != nil || len(unpack(t, data[2:]).Answer) != 1 {
-		t.Errorf("fast.example: %v", err)
-	}
-	if err := <-slowly; err != nil {
-		t.Errorf("slow.example: %v", err)
-	}
-}
-
-func TestAResponseOfHTTPSIsKeptNoLongerThanItsAnswer(t *testing.T) {
-	up := startUpstream(t, records(
-		"www.example. 300 IN CNAME other.example.", "other.example. 77 IN A 192.0.2.1", "long.example. 86400 IN A 192.0.2.1",
-	))
-	s := startEncrypted(t, nil, up)
-	for name, want := range map[string]string{
-		"www.example":      "max-age=77",  // the smallest of the answer
-		"none.example":     "max-age=60",  // MINIMUM of the SOA record
-		"www.porn.example": "max-age=30",  // blocking.ttl
-		"long.example":     "max-age=300", // cache.client_ttl
-	} {
-		if _, resp := s.overHTTPS(t, ask(name, dns.TypeA), http.MethodGet, true); resp.Header.Get("Cache-Control") != want {
-			t.Errorf("%s: Cache-Control %q, want %q", name, resp.Header.Get("Cache-Control"), want)
-		}
-	}
-	// A failure has nothing that says how long it is true.
-	if _, resp := s.overHTTPS(t, ask("www.example", dns.TypeAXFR), http.MethodGet, true); resp.Header.Get("Cache-Control") != "max-age=0" {
-		t.Errorf("REFUSED: Cache-Control %q", resp.Header.Get("Cache-Control"))
-	}
-}
-
-func TestAnHTTPRequestThatIsNoQueryHasTheStatusThatSaysWhy(t *testing.T) {
-	s := startEncrypted(t, nil)
-	query := pack(t, ask("printer.internal", dns.TypeA))
-	encoded := base64.RawURLEncoding.EncodeToString(query)
-	response := bytes.Clone(query)
-	response[2] |= 0x80
-	large := append(bytes.Clone(query), make([]byte, 4097)...)
-	const dnsType = "application/dns-message"
-	for name, c := range map[string]struct {
-		method, target, kind string
-		body                 io.Reader
-		want                 int
-	}{
-		"a query":                         {"GET", "/dns-query?dns=" + encoded, "", nil, 200},
-		"a posted query":                  {"POST", "/dns-query", dnsType, bytes.NewReader(query), 200},
-		"a content type with a parameter": {"POST", "/dns-query", dnsType + "; x=y", bytes.NewReader(query), 200},
-		"another path":                    {"GET", "/", "", nil, 404},
-		"a path below":                    {"GET", "/dns-query/x?dns=" + encoded, "", nil, 404},
-		"another method":                  {"PUT", "/dns-query", dnsType, bytes.NewReader(query), 405},
-		"HEAD":                            {"HEAD", "/dns-query?dns=" + encoded, "", nil, 405},
-		"OPTIONS":                         {"OPTIONS", "/dns-query", "", nil, 405},
-		"no parameter":                    {"GET", "/dns-query", "", nil, 400},
-		"an empty parameter":              {"GET", "/dns-query?dns=", "", nil, 400},
-		"two parameters":                  {"GET", "/dns-query?dns=" + encoded + "&dns=" + encoded, "", nil, 400},
-		"padded base64":                   {"GET", "/dns-query?dns=" + encoded + "==", "", nil, 400},
-		"no base64":                       {"GET", "/dns-query?dns=%2B%2F%2B", "", nil, 400},
-		"a response":                      {"POST", "/dns-query", dnsType, bytes.NewReader(response), 400},
-		"an empty body":                   {"POST", "/dns-query", dnsType, http.NoBody, 400},
-		"half a header":                   {"POST", "/dns-query", dnsType, bytes.NewReader(query[:6]), 400},
-		"a parameter beyond what is read": {"GET", "/dns-query?dns=" + base64.RawURLEncoding.EncodeToString(large), "", nil, 414},
-		"a parameter of 40 kB":            {"GET", "/dns-query?dns=" + strings.Repeat("A", 40<<10), "", nil, 431},
-		"a body beyond what is read":      {"POST", "/dns-query", dnsType, bytes.NewReader(large), 413},
-		"such a body without its length":  {"POST", "/dns-query", dnsType, io.MultiReader(bytes.NewReader(large)), 413},
-		"another content type":            {"POST", "/dns-query", "application/dns-json", bytes.NewReader(query), 415},
-		"no content type":                 {"POST", "/dns-query", "", bytes.NewReader(query), 415},
-		"the parameters of a JSON API":    {"GET", "/dns-query?name=printer.internal&type=A", "", nil, 400},
-	} {
-		for _, h2 := range []bool{true, false} {
-			body := c.body
-			if seeker, ok := body.(io.Seeker); ok {
-				_, _ = seeker.Seek(0, io.SeekStart)
-			} else if body != nil && body != http.NoBody {
-				body = io.MultiReader(bytes.NewReader(large))
-			}
-			req, err := http.NewRequestWithContext(t.Context(), c.method, "https://"+s.doh+c.target, body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c.kind != "" {
-				req.Header.Set("Content-Type", c.kind)
-			}
-			resp, err := s.httpClient(t, h2).Do(req)
-			if err != nil {
-				if !h2 || c.want != 431 { // HTTP/2 may end the connection instead
-					t.Errorf("%s: %.200v", name, err)
-				}
-				continue
-			}
-			_, _ = io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			if resp.StatusCode != c.want {
-				t.Errorf("%s, HTTP/2 %v: status %d, want %d", name, h2, resp.StatusCode, c.want)
-			}
-			if c.want == 405 && resp.Header.Get("Allow") != "GET, POST" {
-				t.Errorf("%s: Allow %q", name, resp.Header.Get("Allow"))
-			}
-		}
-	}
-	if n := s.counter(t, "schoolgate_refused_connections_total", "transport", "doh", "reason", "malformed"); n != 2*19 {
-		t.Errorf("%v malformed requests counted", n)
-	}
-}
-
-func TestQUICEndsAConnectionThatBreaksItsRules(t *testing.T) {
-	s := startEncrypted(t, nil)
-	q := ask("printer.internal", dns.TypeA)
-	q.Id = 0
-	good := framed(pack(t, q))
-	q.Id = 7
-	withID := framed(pack(t, q))
-	q.Id = 0
-	keepalive := q.Copy()
-	keepalive.IsEdns0().Option = append(keepalive.IsEdns0().Option, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE})
-	response := q.Copy()
-	response.Response = true
-	n := 0.0
-	for name, wire := range map[string][]byte{
-		"a message id":                  withID,
-		"two queries on one stream":     append(bytes.Clone(good), good...),
-		"an end within the length":      good[:1],
-		"an end within the query":       good[:len(good)-1],
-		"no query at all":               nil,
-		"an empty query":                {0, 0},
-		"a query that is too long":      append([]byte{0xFF, 0xFF}, make([]byte, 65535)...),
-		"a response":                    framed(pack(t, response)),
-		"the option edns-tcp-keepalive": framed(pack(t, keepalive)),
-	} {
-		conn := s.dialQUIC(t)
-		_, err := askQUIC(t, conn, wire)
-		if err == nil {
-			t.Errorf("%s: no error", name)
-			continue
-		}
-		<-conn.Context().Done()
-		var closed *quic.ApplicationError
-		if cause := context.Cause(conn.Context()); !errors.As(cause, &closed) || closed.ErrorCode != 2 {
-			t.Errorf("%s: the connection ended with %v, want DOQ_PROTOCOL_ERROR", name, cause)
-		}
-		n++
-	}
-	if got := s.counter(t, "schoolgate_refused_connections_total", "transport", "doq", "reason", "malformed"); got != n {
-		t.Errorf("%v of %v counted as malformed", got, n)
-	}
-	if data, err := askQUIC(t, s.dialQUIC(t), good); err != nil || len(unpack(t, data[2:]).Answer) != 1 {
-		t.Errorf("a good query afterwards: %v", err)
-	}
-	if _, err := s.dialQUIC(t).OpenUniStream(); err == nil {
-		t.Error("a stream of one direction may be opened")
-	}
-}
-
-func TestResponsesArePaddedWhereTheQueryWasAndTheTransportHidesIt(t *testing.T) {
-	s := startEncrypted(t, nil)
-	padding := func(r *dns.Msg) bool {
-		for _, o := range r.IsEdns0().Option {
-			if o.Option() == dns.EDNS0PADDING {
-				return true
-			}
-		}
-		return false
-	}
-	for _, name := range []string{"printer.internal", "www.porn.example", strings.Repeat("a.", 60) + "porn.example"} {
-		q := ask(name, dns.TypeA)
-		s.everyWay(t, q, func(t *testing.T, way string, r *dns.Msg) {
-			t.Helper()
-			if padding(r) {
-				t.Errorf("%s over %s: padded without being asked", name, way)
-			}
-		})
-		q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_PADDING{Padding: make([]byte, 16)})
-		s.everyWay(t, q, func(t *testing.T, way string, r *dns.Msg) {
-			t.Helper()
-			if !padding(r) || s.sizes[r] == 0 || s.sizes[r]%468 != 0 {
-				t.Errorf("%s over %s: %d octets", name, way, s.sizes[r])
-			}
-		})
-		for _, network := range []string{"udp", "tcp"} {
-			if r := s.exchange(t, q, network, ""); padding(r) {
-				t.Errorf("%s over %s: padded in clear", name, network)
-			}
-		}
-	}
-}
-
-func TestHowLongAConnectionMayBeIdleIsToldWhereItIsAsked(t *testing.T) {
-	s := startEncrypted(t, nil)
-	q := ask("printer.internal", dns.TypeA)
-	timeout := func(r *dns.Msg) int {
-		for _, o := range r.IsEdns0().Option {
-			if k, ok := o.(*dns.EDNS0_TCP_KEEPALIVE); ok {
-				return int(k.Timeout)
-			}
-		}
-		return -1
-	}
-	if r := s.exchange(t, q, "tcp", ""); timeout(r) != -1 {
-		t.Errorf("told without being asked: %v", r)
-	}
-	q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE})
-	doh, _ := s.overHTTPS(t, q, http.MethodPost, true)
-	for way, c := range map[string]struct {
-		r    *dns.Msg
-		want int // in 100 ms
-	}{
-		"tcp": {s.exchange(t, q, "tcp", ""), 100}, "dot": {s.overTLS(t, q), 300}, "udp": {s.exchange(t, q, "udp", ""), -1}, "doh": {doh, -1},
-	} {
-		if got := timeout(c.r); got != c.want {
-			t.Errorf("over %s: %d, want %d", way, got, c.want)
 		}
 	}
 }

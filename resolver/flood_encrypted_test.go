@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -217,6 +218,11 @@ func TestAHandshakeThatFailsIsCounted(t *testing.T) {
 	if _, err := quic.DialAddr(t.Context(), s.doq, s.tlsClient("h3"), nil); err == nil {
 		t.Error("QUIC with another ALPN")
 	}
+	for deadline := time.Now().Add(10 * time.Second); s.refused("doq", "handshake") != 1; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("doq: refused %v", s.Stats().Refused)
+		}
+	}
 }
 
 func TestAtTheStopIdleConnectionsAreClosedAndWhatWasAskedIsAnswered(t *testing.T) {
@@ -231,15 +237,24 @@ func TestAtTheStopIdleConnectionsAreClosedAndWhatWasAskedIsAnswered(t *testing.T
 		ended = append(ended, closed)
 	}
 	answers := make(chan string, 3)
-	go func() { answers <- fmt.Sprint("dot ", s.overTLS(t, ask("dot.example", dns.TypeA)).Rcode) }()
-	<-up.queries
-	go func() {
-		r, _ := s.overHTTPS(t, ask("doh.example", dns.TypeA), http.MethodGet, true)
-		answers <- fmt.Sprint("doh ", r.Rcode)
-	}()
-	<-up.queries
-	go func() { answers <- fmt.Sprint("doq ", s.overQUIC(t, ask("doq.example", dns.TypeA)).Rcode) }()
-	<-up.queries
+	for _, way := range []string{"dot", "doh", "doq"} {
+		go func() {
+			answer := way + " failed"
+			defer func() { answers <- answer }()
+			q := ask(way+".example", dns.TypeA)
+			var r *dns.Msg
+			switch way {
+			case "dot":
+				r = s.overTLS(t, q)
+			case "doh":
+				r, _ = s.overHTTPS(t, q, http.MethodGet, true)
+			case "doq":
+				r = s.overQUIC(t, q)
+			}
+			answer = fmt.Sprint(way, " ", r.Rcode)
+		}()
+		<-up.queries
+	}
 	stopped := s.stop()
 	for i, closed := range ended {
 		if !closed() {

@@ -58,7 +58,8 @@ func listenHTTPS(r *Resolver, addr netip.AddrPort, config *tls.Config) (entrance
 		ReadHeaderTimeout: queryTime, ReadTimeout: queryTime, IdleTimeout: tlsIdle, MaxHeaderBytes: maxHTTPHeader,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxHTTPStreams, MaxReadFrameSize: 16 << 10, MaxDecoderHeaderTableSize: 4 << 10,
-			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 2 * maxQuery,
+			// As much as clients may send before they know it is less (RFC 9113 §6.9.2).
+			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10,
 			WriteByteTimeout: writeTime, CountError: l.countError,
 		},
 		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug), // it names clients
@@ -128,19 +129,21 @@ func (l *httpsListener) run() {
 
 // stopReading closes what asks nothing. The others are told to go once they have their answers.
 func (l *httpsListener) stopReading() {
-	l.socket.Close()
-	l.accepted.Close()
+	// First of all nobody may begin a request: run waits for them once the socket is closed.
 	l.crowd.stop(func(g *guest) {
 		if g.isIdle() {
 			g.shut()
 		}
 	})
+	l.socket.Close()
+	_ = l.accepted.Close()
 }
 
 func (l *httpsListener) close() {
-	l.streamListener.close()
-	l.accepted.Close()
-	l.server.Close()
+	l.crowd.close()
+	l.socket.Close()
+	_ = l.accepted.Close()
+	_ = l.server.Close()
 }
 
 // ServeHTTP answers one request.
@@ -200,7 +203,7 @@ func (l *httpsListener) write(w http.ResponseWriter, status int, body []byte) {
 	// It fails only on a closed connection, and then the write does too.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
 	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) //nolint:gosec // a DNS message or our own text, and both say that they are no HTML
 }
 
 // readHTTP reads the query out of a request (RFC 8484 §4.1). Where the status is not 200 there is none,

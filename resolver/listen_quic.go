@@ -82,6 +82,10 @@ func (l *quicListener) run() {
 	for {
 		conn, err := listener.Accept(l.stop)
 		if err != nil {
+			if l.stop.Err() == nil {
+				l.resolver.log.Error("accept QUIC connections; there will be none any more", "error", err)
+				l.stopReading()
+			}
 			break
 		}
 		l.serving.Go(func() { l.serve(conn) })

@@ -97,18 +97,18 @@ func (l *streamListener) welcome(conn *guestConn) {
 	}
 	secure := tls.Server(conn, l.tls)
 	if !l.crowd.unlessStopping(func() { _ = conn.SetDeadline(time.Now().Add(handshakeTime)) }) {
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	if err := secure.HandshakeContext(context.Background()); err != nil {
 		if !errors.Is(err, io.EOF) { // one that sends nothing and goes, as health checks do, was refused nothing
 			conn.guest.lost(refusedHandshake)
 		}
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	if !l.crowd.unlessStopping(func() { _ = conn.SetDeadline(time.Time{}) }) {
-		conn.Close()
+		_ = conn.Close()
 		return
 	}
 	l.serve(secure, conn.guest)

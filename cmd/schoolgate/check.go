@@ -88,7 +88,7 @@ func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.
 	}
 	_, broken := cfg.TLS.Load()
 	missing, failing := filter.ListProblems()
-	result.Problems = slices.Concat(result.Problems, broken, missing)
+	result.Problems = append(append(result.Problems, broken...), missing...)
 	for _, f := range failing {
 		asked := func(l feed.Loaded) bool {
 			return (l.URL != "" || l.Zone != nil) && !filter.NeedsService(l) && l.Line == f.Line && l.Column == f.Column

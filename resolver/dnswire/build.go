@@ -164,12 +164,13 @@ func SmallestTTL(msg []byte) uint32 {
 	if len(msg) < headerLen {
 		return 0
 	}
-	off, err := headerLen, error(nil)
+	off := headerLen
 	for range binary.BigEndian.Uint16(msg[4:]) {
-		if off, err = skipName(msg, off); err != nil {
+		end, err := skipName(msg, off)
+		if err != nil {
 			return 0
 		}
-		off += 4
+		off = end + 4
 	}
 	answers, authority := Counts(msg)
 	smallest, none := uint32(0), true
