@@ -25,7 +25,8 @@ type RateLimit struct {
 // is, it is the fullest that is forgotten: never one that is over the limit, while there is one that is
 // not. The places are chosen by a hash with a secret seed, so that nobody can aim at a neighbour's.
 //
-// Its cost is some 20 ns and no allocation. Safe for concurrent use.
+// It costs some 30 ns, most of it for the one write that no other core may come between, and no allocation.
+// Safe for concurrent use.
 type limiter struct {
 	seed maphash.Seed
 	sets []bucketSet
