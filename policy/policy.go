@@ -322,8 +322,8 @@ func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
 			continue
 		case specialNXDomain:
 			v.Action = NXDomain
-		case specialNoData:
-			v.Action = NoData
+		case specialSelf:
+			v.Action = SelfData
 		case specialLocalhost:
 			v.Action = Localhost
 		}

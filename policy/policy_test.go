@@ -148,7 +148,7 @@ func TestDecide(t *testing.T) {
 		"one of nobody's is not":                                 {pupil, "1.1.168.192.in-addr.arpa", policy.NXDomain, "", 0},
 		"a zone that is closed to the group does not exist":      {pupil, "files.staff.internal", policy.NXDomain, "", 0},
 		"a zone that is open to the group is forwarded":          {teacher, "files.staff.internal", policy.Forward, "", 0},
-		"resolver.arpa has no data":                              {pupil, "_dns.resolver.arpa", policy.NoData, "", 0},
+		"resolver.arpa is the resolver's own":                    {pupil, "_dns.resolver.arpa", policy.SelfData, "", 0},
 		"the browser's canary does not exist":                    {teacher, "use-application-dns.net", policy.NXDomain, "", 0},
 		"nor do the relay's names":                               {infant, "mask-h2.icloud.com", policy.NXDomain, "", 0},
 		"localhost is this machine":                              {pupil, "localhost", policy.Localhost, "", 0},

@@ -13,6 +13,10 @@
 //	  7 encode      id, TTL, EDE, size limit, truncation
 //	bytes out
 //
+// The bytes come over UDP, TCP, TLS, HTTPS or QUIC: a listener makes queries of them, and sends the
+// responses back (listen*.go). What it lets in at a time is bounded, in all and for each address
+// (crowd.go).
+//
 // Whatever needs no waiting is answered by the reader that took the packet off its socket: no
 // goroutine, no channel, and for cached and blocked names no allocation. A query that has to wait goes
 // to the forwarder, which joins equal questions, asks upstream, and finishes it.

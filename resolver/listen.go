@@ -12,7 +12,7 @@ import (
 // listener is one address with its TCP socket and its UDP sockets, one for each reader.
 type listener struct {
 	addr    netip.AddrPort
-	tcp     *tcpListener
+	tcp     *streamListener
 	readers []*udpReader
 	running bool
 }
@@ -35,12 +35,11 @@ func listen(r *Resolver, addr netip.AddrPort) (*listener, error) {
 }
 
 func listenOnce(r *Resolver, addr netip.AddrPort) (*listener, error) {
-	tcp, err := listenTCP(r, addr)
+	tcp, err := listenTCP(r, addr, overTCP, nil)
 	if err != nil {
 		return nil, err
 	}
-	bound := tcp.socket.Addr().(*net.TCPAddr).AddrPort()
-	l := &listener{addr: netip.AddrPortFrom(addr.Addr(), bound.Port()), tcp: tcp}
+	l := &listener{addr: netip.AddrPortFrom(addr.Addr(), tcp.addr().Port()), tcp: tcp}
 	for range readersPerAddress() {
 		reader, err := listenUDP(r, l.addr)
 		if err != nil {

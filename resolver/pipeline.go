@@ -114,9 +114,9 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 		q.outcome = outcomeLocal
 		q.negative(dnswire.RcodeNXDomain, seconds(q.snapshot.Blocking.TTL))
 		return false
-	case policy.NoData:
+	case policy.SelfData:
 		q.outcome = outcomeLocal
-		q.negative(dnswire.RcodeSuccess, seconds(q.snapshot.Blocking.TTL))
+		r.describeItself(q)
 		return false
 	case policy.Localhost:
 		q.outcome = outcomeLocal
@@ -310,7 +310,9 @@ func (r *Resolver) encode(q *query) {
 	}
 	if q.msg.EDNS {
 		h.More = 1
+		opt := len(q.out)
 		q.out = dnswire.AppendOPT(q.out, maxUDP, q.rcode, q.msg.DO, q.ede)
+		q.appendOptions(opt)
 	}
 	dnswire.PutHeader(q.out, h)
 	q.snapshot.counters.response(q.rcode)

@@ -83,11 +83,16 @@ type transport uint8
 const (
 	overUDP transport = iota
 	overTCP
+	overTLS
+	overHTTPS
+	overQUIC
 	transportCount
 )
 
 // String returns the word of metrics and records.
-func (t transport) String() string { return [...]string{"udp", "tcp"}[t] }
+func (t transport) String() string { return [...]string{"udp", "tcp", "dot", "doh", "doq"}[t] }
+
+func (t transport) encrypted() bool { return t >= overTLS }
 
 var queries = sync.Pool{New: func() any { return new(query) }}
 

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -30,6 +31,11 @@ type Resolver struct {
 	forwarder *forwarder
 	snapshot  atomic.Pointer[snapshot]
 	listeners []*listener
+	encrypted []encrypted
+	refused   refusals
+
+	// certificate is Config.Certificate.
+	certificate func() *tls.Certificate
 
 	applyMu    sync.Mutex
 	servers    map[Upstream]*server // every one that was ever applied
@@ -51,12 +57,14 @@ type snapshot struct {
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, notify: c.Notify, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
+		certificate: c.Certificate,
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "schoolgate_panics_total", Help: "Queries that met a fault of the program; answered SERVFAIL.",
 	})
 	c.Registerer.MustRegister(r.panics)
+	r.refused.register(c.Registerer)
 	r.forwarder = newForwarder(r)
 	if err := r.Apply(c.Settings); err != nil {
 		return nil, err
@@ -68,6 +76,10 @@ func New(c Config) (*Resolver, error) {
 			return nil, err
 		}
 		r.listeners = append(r.listeners, l)
+	}
+	if err := r.listenEncrypted(c); err != nil {
+		r.closeListeners()
+		return nil, err
 	}
 	return r, nil
 }
@@ -122,9 +134,15 @@ func (r *Resolver) Run(ctx context.Context) error {
 	for _, l := range r.listeners {
 		l.run(&serving)
 	}
+	for _, e := range r.encrypted {
+		serving.Go(e.run)
+	}
 	<-ctx.Done()
 	for _, l := range r.listeners {
 		l.stopReading()
+	}
+	for _, e := range r.encrypted {
+		e.stopReading()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -146,6 +164,9 @@ func (r *Resolver) closeListeners() {
 	for _, l := range r.listeners {
 		l.close()
 	}
+	for _, e := range r.encrypted {
+		e.close()
+	}
 }
 
 // Addrs returns where it listens, with the ports that the system gave for port 0.
@@ -161,7 +182,8 @@ func (r *Resolver) Addrs() []netip.AddrPort {
 type Stats struct {
 	Upstreams    []UpstreamStats // of the servers in force, zones last
 	CacheEntries int
-	Waiting      int // queries that wait for an upstream
+	Waiting      int       // queries that wait for an upstream
+	Refused      []Refused // what is not 0
 }
 
 // UpstreamStats is what is known of a server.
@@ -184,6 +206,7 @@ func (r *Resolver) Stats() Stats {
 		}
 	}
 	stats.CacheEntries, _ = r.cache.len()
+	stats.Refused = r.refused.stats()
 	r.forwarder.mu.Lock()
 	stats.Waiting = r.forwarder.waiting
 	r.forwarder.mu.Unlock()
@@ -250,7 +273,25 @@ func (r *Resolver) Ask(ctx context.Context, packet []byte, from netip.AddrPort, 
 	}
 }
 
-// askSender hands a response to Ask.
+// settle takes a query of a listener through the pipeline and waits for its response; nil where none is
+// sent. q is given back then. It waits for an answer that nobody wants any more, too: what a client asks
+// and breaks off must go on counting as his.
+func (r *Resolver) settle(q *query) []byte {
+	answer := make(askSender, 1)
+	q.sender = answer
+	if !r.serveSafely(q) {
+		return <-answer
+	}
+	queries.Put(q)
+	select {
+	case response := <-answer:
+		return response
+	default:
+		return nil
+	}
+}
+
+// askSender hands a response to who waits for it.
 type askSender chan []byte
 
 func (s askSender) send(q *query) { s <- append([]byte(nil), q.out...) }

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -16,6 +17,11 @@ type Config struct {
 	// Listen holds the addresses for UDP and TCP. A wildcard address answers from the address that
 	// was asked. Port 0 takes a free one, the same for UDP and TCP.
 	Listen []netip.AddrPort
+	// DoT, DoH and DoQ hold the addresses for encrypted DNS. They need Certificate.
+	DoT, DoH, DoQ []netip.AddrPort
+	// Certificate returns the certificate to show, its Leaf included, at each handshake anew; nil: there is
+	// none at the moment, and handshakes fail. Called from many goroutines, it must not block.
+	Certificate func() *tls.Certificate
 	// CacheEntries bounds the answer cache; 0 turns it off.
 	CacheEntries int
 	// Recorder takes the breaches.

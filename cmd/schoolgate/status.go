@@ -62,9 +62,20 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	for _, a := range s.Listen.DNS {
 		fmt.Fprintf(w, "DNS            %v\n", a)
 	}
+	for _, l := range encryptedListeners(s.Listen) {
+		fmt.Fprintf(w, "%-14s %s\n", l.name, l.at)
+	}
 	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
 	fmt.Fprintf(w, "record         %s, newest hash %s\n", daemon.Plural(int(s.Chain.Seq), "row", "rows"), orDash(s.Chain.Hash))
-	fmt.Fprintf(w, "cache          %s\n\n", daemon.Plural(s.Cache, "answer", "answers"))
+	fmt.Fprintf(w, "cache          %s\n", daemon.Plural(s.Cache, "answer", "answers"))
+	if len(s.Refused) > 0 {
+		var each []string
+		for _, r := range s.Refused {
+			each = append(each, fmt.Sprintf("%s %s %d", r.Transport, r.Reason, r.Count))
+		}
+		fmt.Fprintf(w, "refused        connections and requests: %s\n", strings.Join(each, ", "))
+	}
+	fmt.Fprintln(w)
 
 	if err := table(w, func(line func(string, ...any)) {
 		line("UPSTREAM\tSTATE\tROUND TRIP\tQUESTIONS\tFAILURES")

@@ -22,6 +22,8 @@ const (
 	TypeTKEY  uint16 = 249
 	TypeANY   uint16 = 255
 
+	TypeRESINFO uint16 = 261
+
 	ClassIN uint16 = 1
 
 	RcodeSuccess  uint16 = 0
@@ -60,6 +62,9 @@ type Query struct {
 	EDNS    bool
 	DO      bool
 	UDPSize uint16
+	// Padding and Keepalive say that these options were there (RFC 7830, RFC 7828).
+	Padding   bool
+	Keepalive bool
 
 	name    [MaxName]byte
 	nameLen int
@@ -85,6 +90,7 @@ const (
 // one OPT record, and not an octet behind its last record.
 func (q *Query) Parse(msg []byte) Status {
 	q.QuestionEnd, q.nameLen, q.EDNS, q.DO, q.UDPSize, q.Type, q.Class = 0, 0, false, false, 0, 0, 0
+	q.Padding, q.Keepalive = false, false
 	if len(msg) < headerLen {
 		return StatusIgnore
 	}
@@ -119,7 +125,7 @@ func (q *Query) parseAdditional(msg []byte, count int) Status {
 			return StatusFormErr
 		}
 		if rr.Type == TypeOPT {
-			if q.EDNS || msg[off] != 0 || !validOptions(msg[rr.Data:rr.End]) {
+			if q.EDNS || msg[off] != 0 || !q.parseOptions(msg[rr.Data:rr.End]) {
 				return StatusFormErr
 			}
 			q.EDNS = true
@@ -154,12 +160,25 @@ func (q *Query) ParseNotify(msg []byte) bool {
 	return true
 }
 
-// validOptions reports whether the options of an OPT record fill it exactly (RFC 6891 §6.1.2).
-func validOptions(data []byte) bool {
+// The options of an OPT record that are known here.
+const (
+	OptionKeepalive uint16 = 11
+	OptionPadding   uint16 = 12
+)
+
+// parseOptions notes the options of an OPT record, and reports whether they fill it exactly (RFC 6891
+// §6.1.2).
+func (q *Query) parseOptions(data []byte) bool {
 	for len(data) >= 4 {
 		size := 4 + int(binary.BigEndian.Uint16(data[2:]))
 		if size > len(data) {
 			return false
+		}
+		switch binary.BigEndian.Uint16(data) {
+		case OptionKeepalive:
+			q.Keepalive = true
+		case OptionPadding:
+			q.Padding = true
 		}
 		data = data[size:]
 	}
