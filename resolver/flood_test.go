@@ -1,243 +1,271 @@
 package resolver_test
 
 import (
-	"encoding/binary"
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"runtime"
-	"sync"
-	"sync/atomic"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
-
-	"schoolgate/resolver"
+	"github.com/quic-go/quic-go"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
-// burst sends that many different questions from one socket, without waiting for answers, and returns the
-// answers that came by then, by id.
-func burst(t *testing.T, addr string, n int, name func(i int) string, until time.Duration) map[uint16]*dns.Msg {
+// silentUpstream answers nothing before it is let.
+func silentUpstream(t *testing.T) (u *upstream, release func()) {
 	t.Helper()
-	conn, err := net.Dial("udp", addr)
+	silent := make(chan struct{})
+	u = startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		<-silent
+		records()(w, q)
+	})
+	return u, func() { close(silent) }
+}
+
+// refused is how often something was refused over a transport for a reason.
+func (s *server) refused(transport, reason string) uint64 {
+	for _, r := range s.Stats().Refused {
+		if r.Transport == transport && r.Reason == reason {
+			return r.Count
+		}
+	}
+	return 0
+}
+
+func TestRequestsThatAreResetGoOnCounting(t *testing.T) {
+	up, release := silentUpstream(t)
+	s := startEncrypted(t, nil, up)
+	conn, err := tls.Dial("tcp", s.doh, s.tlsClient("h2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.(*net.UDPConn).SetReadBuffer(4 << 20)
-	for i := range n {
-		q := ask(name(i), dns.TypeA)
-		q.Id = uint16(i)
-		packet, err := q.Pack()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Write(packet); err != nil {
-			t.Fatal(err)
-		}
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
 	}
-	got := map[uint16]*dns.Msg{}
-	buf := make([]byte, 4096)
-	_ = conn.SetReadDeadline(time.Now().Add(until))
-	for len(got) < n {
-		size, err := conn.Read(buf)
-		if err != nil {
-			break
-		}
-		m := new(dns.Msg)
-		if err := m.Unpack(buf[:size]); err != nil {
-			t.Fatal(err)
-		}
-		if got[m.Id] != nil {
-			t.Fatalf("two answers for %d", m.Id)
-		}
-		got[m.Id] = m
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
 	}
-	return got
-}
-
-// addressOf is an address that belongs to the name.
-func addressOf(name string) net.IP {
-	var h uint32 = 2166136261
-	for _, c := range []byte(name) {
-		h = (h ^ uint32(c)) * 16777619
-	}
-	return binary.BigEndian.AppendUint32(nil, h)
-}
-
-func answerWithAddressOfName(w dns.ResponseWriter, q *dns.Msg) {
-	m := new(dns.Msg).SetReply(q)
-	m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: addressOf(q.Question[0].Name)}}
-	_ = w.WriteMsg(m)
-}
-
-func TestEachOfManyQuestionsAtOnceGetsItsOwnAnswer(t *testing.T) {
-	for _, listen := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0"} {
-		t.Run(listen, func(t *testing.T) {
-			s := start(t, func(c *resolver.Config) { c.Listen = []netip.AddrPort{netip.MustParseAddrPort(listen)} }, startUpstream(t, answerWithAddressOfName))
-			addr := s.addr
-			if netip.MustParseAddrPort(addr).Addr().IsUnspecified() {
-				addr = fmt.Sprintf("127.0.0.1:%d", netip.MustParseAddrPort(addr).Port())
-			}
-			// Of three questions one is for a blocked name, one for a name that is the same for many, one for its own.
-			name := func(i int) string {
-				return [...]string{fmt.Sprintf("n%d.porn.example", i), fmt.Sprintf("same%d.example", i%7), fmt.Sprintf("own%d.example", i)}[i%3]
-			}
-			const questions = 600
-			for round := range 2 { // the second time from the cache
-				got := burst(t, addr, questions, name, 10*time.Second)
-				if len(got) != questions {
-					t.Fatalf("round %d: %d answers of %d", round, len(got), questions)
-				}
-				for id, m := range got {
-					want := dns.Fqdn(name(int(id)))
-					if m.Question[0].Name != want {
-						t.Fatalf("%s was answered for %s", m.Question[0].Name, want)
-					}
-					if id%3 == 0 {
-						if m.Rcode != dns.RcodeNameError {
-							t.Fatalf("%s: %v", want, m)
-						}
-					} else if len(m.Answer) != 1 || !m.Answer[0].(*dns.A).A.Equal(addressOf(want)) {
-						t.Fatalf("%s: %v", want, m)
-					}
-				}
-			}
-		})
-	}
-}
-
-func TestASilentUpstreamHoldsUpNobodyElse(t *testing.T) {
-	var silent atomic.Bool
-	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
-		if !silent.Load() {
-			answerWithAddressOfName(w, q)
-		}
-	})
-	s := start(t, func(c *resolver.Config) { c.Settings.Upstreams.Timeout = 500 * time.Millisecond }, up)
-	s.exchange(t, ask("cached.example", dns.TypeA), "udp", "")
-	goroutines := runtime.NumGoroutine()
-	var before, during runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-
-	silent.Store(true)
-	const questions = 10_000
-	most, stop := 0, make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
+	goodbye := make(chan error, 1)
+	go func() { // reads, so that nothing is held up, until the server says why it goes
+		var last error
 		for {
-			select {
-			case <-stop:
+			f, err := framer.ReadFrame()
+			if err != nil {
+				goodbye <- errors.Join(last, err)
 				return
-			case <-time.After(5 * time.Millisecond):
-				most = max(most, runtime.NumGoroutine())
+			}
+			if g, ok := f.(*http2.GoAwayFrame); ok {
+				last = http2.ConnectionError(g.ErrCode)
 			}
 		}
-	})
-	conn, err := net.Dial("udp", s.addr)
+	}()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for stream := uint32(1); ; stream += 2 {
+		block.Reset()
+		query := base64.RawURLEncoding.EncodeToString(pack(t, ask(fmt.Sprintf("n%d.example", stream), dns.TypeA)))
+		for _, h := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", s.doh}, {":path", "/dns-query?dns=" + query}} {
+			_ = encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
+		}
+		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}) != nil ||
+			framer.WriteRSTStream(stream, http2.ErrCodeCancel) != nil {
+			break
+		}
+	}
+	if err := <-goodbye; !errors.Is(err, http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)) {
+		t.Errorf("the connection ended with %v", err)
+	}
+	if n := s.Stats().Waiting; n > 100 {
+		t.Errorf("%d queries of one connection wait for an upstream", n)
+	}
+	if s.refused("doh", "busy") == 0 {
+		t.Errorf("it was not counted: %v", s.Stats().Refused)
+	}
+	release()
+}
+
+func TestStreamsOfQUICThatAreBrokenOffGoOnCounting(t *testing.T) {
+	up, release := silentUpstream(t)
+	s := startEncrypted(t, nil, up)
+	conn := s.dialQUIC(t)
+	opened := 0
+	for {
+		stream, err := conn.OpenStream()
+		if err != nil {
+			break // no more may be opened at this time
+		}
+		q := ask(fmt.Sprintf("n%d.example", opened), dns.TypeA)
+		q.Id = 0
+		if _, err := stream.Write(framed(pack(t, q))); err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Close(); err != nil {
+			t.Fatal(err)
+		}
+		<-up.queries
+		stream.CancelRead(3) // DOQ_REQUEST_CANCELLED
+		opened++
+	}
+	if opened != 100 {
+		t.Errorf("%d streams could be opened", opened)
+	}
+	release()
+	if _, err := conn.OpenStreamSync(t.Context()); err != nil {
+		t.Errorf("another once they are answered: %v", err)
+	}
+}
+
+func TestAStreamOfQUICThatIsNotFinishedInTimeIsReset(t *testing.T) {
+	t.Parallel() // it waits for as long as a client may take
+	s := startEncrypted(t, nil)
+	stream, err := s.dialQUIC(t).OpenStreamSync(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	for i := range questions {
-		packet, err := ask(fmt.Sprintf("n%d.example", i), dns.TypeA).Pack()
+	if _, err := stream.Write([]byte{0, 30, 0}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Read(make([]byte, 1))
+	if reset, ok := errors.AsType[*quic.StreamError](err); !ok || reset.ErrorCode != 5 || !reset.Remote {
+		t.Errorf("%v, want DOQ_UNSPECIFIED_ERROR", err)
+	}
+	if s.refused("doq", "slow") != 1 {
+		t.Errorf("refused: %v", s.Stats().Refused)
+	}
+}
+
+// connect opens a connection of a transport from an address and returns how to see its end.
+func (s *encryptedServer) connect(t *testing.T, transport, from string) (closed func() bool, err error) {
+	t.Helper()
+	if transport == "doq" {
+		socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(from)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := conn.Write(packet); err != nil {
+		t.Cleanup(func() { socket.Close() })
+		conn, err := quic.Dial(t.Context(), socket, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(s.doq)), s.tlsClient("doq"), nil)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+		return func() bool { <-conn.Context().Done(); return true }, nil
+	}
+	addr, alpn := s.dot, "dot"
+	if transport == "doh" {
+		addr, alpn = s.doh, "h2"
+	}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	conn, err := tls.DialWithDialer(dialer, "tcp", addr, s.tlsClient(alpn))
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { conn.Close() })
+	return func() bool {
+		_, err := io.Copy(io.Discard, conn)
+		return !errors.Is(err, net.ErrClosed)
+	}, nil
+}
+
+func TestOneAddressHasAShareOfTheEncryptedConnectionsAndNoMore(t *testing.T) {
+	s := startEncrypted(t, nil)
+	for _, transport := range []string{"dot", "doh", "doq"} {
+		for n := range 128 {
+			if _, err := s.connect(t, transport, "127.0.0.1"); err != nil {
+				t.Fatalf("connection %d of %s: %v", n, transport, err)
+			}
+		}
+		if _, err := s.connect(t, transport, "127.0.0.1"); err == nil {
+			t.Errorf("%s: one more than its share", transport)
+		}
+		if s.refused(transport, "per_address") == 0 {
+			t.Errorf("%s: refused %v", transport, s.Stats().Refused)
+		}
+		if _, err := s.connect(t, transport, "127.0.0.2"); err != nil {
+			t.Errorf("%s: another address: %v", transport, err)
+		}
+	}
+}
+
+func TestAHandshakeThatFailsIsCounted(t *testing.T) {
+	s := startEncrypted(t, nil)
+	for transport, addr := range map[string]string{"dot": s.dot, "doh": s.doh} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if i%1000 == 0 {
-			if m := s.exchange(t, ask("cached.example", dns.TypeA), "udp", ""); len(m.Answer) != 1 {
-				t.Fatalf("a cached name while %d wait: %v", i, m)
-			}
-			if m := s.exchange(t, ask("porn.example", dns.TypeA), "udp", ""); m.Rcode != dns.RcodeNameError || ede(m) != 15 {
-				t.Fatalf("a blocked name while %d wait: %v", i, m)
-			}
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, conn) // until the server closes it
+		conn.Close()
+		if s.refused(transport, "handshake") != 1 {
+			t.Errorf("%s: refused %v", transport, s.Stats().Refused)
 		}
 	}
-	runtime.ReadMemStats(&during)
-	if waiting := s.Stats().Waiting; waiting > 4096 {
-		t.Errorf("%d wait", waiting)
+	if _, err := quic.DialAddr(t.Context(), s.doq, s.tlsClient("h3"), nil); err == nil {
+		t.Error("QUIC with another ALPN")
 	}
-	silent.Store(false)
-	deadline := time.Now().Add(5 * time.Second)
-	for i := 0; ; i++ {
-		if m := s.exchange(t, ask(fmt.Sprintf("later%d.example", i), dns.TypeA), "udp", ""); m.Rcode == dns.RcodeSuccess {
-			break
-		}
+	for deadline := time.Now().Add(10 * time.Second); s.refused("doq", "handshake") != 1; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatal("the upstream answers again, and five seconds later new names are not resolved")
-		}
-	}
-	close(stop)
-	watching.Wait()
-	if most > goroutines+4096+100 {
-		t.Errorf("%d goroutines, %d before", most, goroutines)
-	}
-	if grown := int64(during.HeapInuse) - int64(before.HeapInuse); grown > 200<<20 {
-		t.Errorf("the heap grew by %d MB", grown>>20)
-	}
-}
-
-func TestALateAnswerIsNotTakenForThatToAnotherQuestion(t *testing.T) {
-	// The first question is answered, at the port from which it was asked, when the next ones have been asked.
-	var first atomic.Pointer[dns.ResponseWriter]
-	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
-		if q.Question[0].Name == "slow.example." {
-			first.CompareAndSwap(nil, &w)
-			return
-		}
-		if writer := first.Load(); writer != nil {
-			m := new(dns.Msg).SetReply(q)
-			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: net.IPv4(192, 0, 2, 66)}}
-			forge := func(id uint16) { m.Id = id; _ = (*writer).WriteMsg(m) }
-			for id := range 500 { // as many as a socket holds, and the right one
-				forge(uint16(id))
-			}
-			forge(q.Id)
-		}
-		answerWithAddressOfName(w, q)
-	})
-	s := start(t, func(c *resolver.Config) { c.Settings.Upstreams.Timeout = 500 * time.Millisecond }, up)
-	if m := s.exchange(t, ask("slow.example", dns.TypeA), "udp", ""); m.Rcode != dns.RcodeServerFailure {
-		t.Fatalf("%v", m)
-	}
-	for i := range 20 {
-		name := fmt.Sprintf("next%d.example.", i)
-		if m := s.exchange(t, ask(name, dns.TypeA), "udp", ""); len(m.Answer) != 1 || !m.Answer[0].(*dns.A).A.Equal(addressOf(name)) {
-			t.Fatalf("%v", m)
+			t.Fatalf("doq: refused %v", s.Stats().Refused)
 		}
 	}
 }
 
-func TestWhatIsAskedBeforeTheStopIsAnswered(t *testing.T) {
-	asked := make(chan struct{}, 1)
-	release := make(chan struct{})
-	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
-		select {
-		case asked <- struct{}{}:
-		default:
+func TestAtTheStopIdleConnectionsAreClosedAndWhatWasAskedIsAnswered(t *testing.T) {
+	up, release := silentUpstream(t)
+	s := startEncrypted(t, nil, up)
+	var ended []func() bool
+	for _, transport := range []string{"dot", "doh", "doq"} {
+		closed, err := s.connect(t, transport, "127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
 		}
-		<-release
-		answerWithAddressOfName(w, q)
-	})
-	answers := make(chan *dns.Msg, 1)
-	t.Run("serving", func(t *testing.T) {
-		s := start(t, nil, up)
+		ended = append(ended, closed)
+	}
+	answers := make(chan string, 3)
+	for _, way := range []string{"dot", "doh", "doq"} {
 		go func() {
-			m, _, err := (&dns.Client{Timeout: 8 * time.Second}).Exchange(ask("waits.example", dns.TypeA), s.addr)
-			if err != nil {
-				t.Error(err)
+			answer := way + " failed"
+			defer func() { answers <- answer }()
+			q := ask(way+".example", dns.TypeA)
+			var r *dns.Msg
+			switch way {
+			case "dot":
+				r = s.overTLS(t, q)
+			case "doh":
+				r, _ = s.overHTTPS(t, q, http.MethodGet, true)
+			case "doq":
+				r = s.overQUIC(t, q)
 			}
-			answers <- m
+			answer = fmt.Sprint(way, " ", r.Rcode)
 		}()
-		<-asked
-		time.AfterFunc(50*time.Millisecond, func() { close(release) }) // the test's end stops the resolver meanwhile
-	})
-	if m := <-answers; m == nil || len(m.Answer) != 1 {
-		t.Errorf("%v", m)
+		<-up.queries
 	}
+	stopped := s.stop()
+	for i, closed := range ended {
+		if !closed() {
+			t.Errorf("connection %d was not closed", i)
+		}
+	}
+	release()
+	got := []string{<-answers, <-answers, <-answers}
+	slices.Sort(got)
+	if fmt.Sprint(got) != "[doh 3 doq 3 dot 3]" {
+		t.Errorf("answers: %v", got)
+	}
+	<-stopped
 }

@@ -79,8 +79,10 @@ func (l *quicListener) run() {
 		l.resolver.log.Error("listen for QUIC", "error", err)
 		return
 	}
+	// Once it is closed it still hands out whose handshake is done, so that each is told.
+	context.AfterFunc(l.stop, func() { _ = listener.Close() })
 	for {
-		conn, err := listener.Accept(l.stop)
+		conn, err := listener.Accept(context.Background())
 		if err != nil {
 			if l.stop.Err() == nil {
 				l.resolver.log.Error("accept QUIC connections; there will be none any more", "error", err)
@@ -92,7 +94,6 @@ func (l *quicListener) run() {
 	}
 	l.serving.Wait()
 	l.crowd.requests.Wait()
-	_ = listener.Close()
 	_ = quicTransport.Close() // what it says of the socket, the reader has met
 }
 
