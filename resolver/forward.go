@@ -74,7 +74,7 @@ func (f *forwarder) submit(q *query, p *pool) (taken bool) {
 	if begun != nil {
 		f.begin(begun, first)
 	}
-	if !taken && !(q.cached.stale && f.resolver.takeStale(q)) {
+	if !taken && (!q.cached.stale || !f.resolver.takeStale(q)) {
 		f.resolver.metrics.overload.Inc()
 		q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
 	}
