@@ -41,7 +41,7 @@ func (p *Policy) TargetFacts(target []byte) Facts {
 func (p *Policy) AddrFacts(addr netip.Addr) Facts { return Facts{Listed: p.set.MatchAddr(addr)} }
 
 // Passes reports whether Decide lets a question with these facts through for the group, at any time and
-// without a breach, and returns its verdict then. Where it reports false, Decide has to be asked.
+// without a breach, and returns its verdict then. Where it reports false, the verdict is none yet.
 func (p *Policy) Passes(groupIndex uint16, f Facts) (Verdict, bool) {
 	g := &p.groups[groupIndex]
 	pass := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}

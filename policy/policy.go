@@ -291,10 +291,16 @@ func (p *Policy) Identify(client netip.Addr) (groupIndex uint16, mayAsk bool) {
 // Decide judges the question for name, a key as in blocklist.Name, asked by a client of the group:
 // steps 2 to 7 of the package comment.
 func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
-	g := &p.groups[groupIndex]
-	v := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
-	listed := p.set.Match(name)
+	return p.DecideKnown(groupIndex, name, p.Facts(name), at)
+}
 
+// DecideKnown is Decide for whoever has the name's facts already.
+func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Time) Verdict {
+	v, passes := p.Passes(groupIndex, f)
+	if passes {
+		return v
+	}
+	g, listed := &p.groups[groupIndex], f.Listed
 	var buf [16]*node
 	path, whole := p.names.walk(name, buf[:0])
 

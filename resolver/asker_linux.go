@@ -95,7 +95,7 @@ func (a *asker) ask(c *call, to *server, timeout time.Duration) bool {
 		a.drop(s)
 		return false
 	}
-	s.call, s.server, s.asked = c, to, time.Now()
+	s.call, s.server, s.asked = c, to, a.worker.now
 	s.deadline = s.asked.Add(timeout)
 	a.inFlight++
 	if !a.ticking {
@@ -132,7 +132,7 @@ func (a *asker) receive(index int32) {
 }
 
 func (a *asker) answered(s *askSocket, answer dnswire.Answer) {
-	c, to, now := s.call, s.server, time.Now()
+	c, to, now := s.call, s.server, a.worker.now
 	a.landed(s)
 	f := a.worker.resolver.forwarder
 	to.answered(now.Sub(s.asked))

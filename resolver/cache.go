@@ -91,7 +91,7 @@ func appendQuestionKey(dst, name []byte, typ uint16, do, cd bool, poolID uint64)
 // shard returns the one that has the question, and the question's hash.
 func (c *cache) shard(question []byte) (*cacheShard, uint64) {
 	hash := maphash.Bytes(c.seed, question)
-	return &c.shards[hash>>32%uint64(len(c.shards))], hash
+	return &c.shards[hash%uint64(len(c.shards))], hash
 }
 
 // cached is what the cache has for a question.
@@ -217,7 +217,7 @@ func (c *cache) len() (entries, size int) {
 		s := &c.shards[i]
 		s.mu.Lock()
 		entries += s.live
-		size += len(s.segments)*segmentSize + 4*len(s.table)
+		size += len(s.segments)*segmentSize + 8*len(s.table)
 		s.mu.Unlock()
 	}
 	return entries, size

@@ -14,8 +14,11 @@ import (
 // cacheShard is a ring of records with its table. A place is where something stands in the ring, in
 // units of 8 bytes from the beginning of the first segment.
 type cacheShard struct {
-	mu           sync.Mutex
-	table        []uint32 // by hash: a place + 1, of the first record of a chain; 0 is none
+	mu sync.Mutex
+	// table is open addressing with linear probing, at most half full, a power of two. A slot has the tag of
+	// the question's hash, in its upper half, which tells nearly all others without a look at their
+	// records, and the record's place + 1; 0 is none.
+	table        []uint64
 	segments     [][]byte
 	mostSegments int
 	live, most   int // entries
@@ -30,7 +33,7 @@ const segmentPlaces = segmentSize / 8
 // A record is a cached answer as it stands in a segment, little endian:
 //
 //	 0  4  its size in bytes, a multiple of 8
-//	 4  4  the next record of its chain, as the table has it
+//	 4  4  nothing
 //	 8  8  hash of the question
 //	16  8  when it was stored, Unix nanoseconds
 //	24  8  facts of the question's name: the categories
@@ -62,8 +65,6 @@ const (
 
 func (r record) size() int             { return int(binary.LittleEndian.Uint32(r) &^ fillerBit) }
 func (r record) isFiller() bool        { return binary.LittleEndian.Uint32(r)&fillerBit != 0 }
-func (r record) chained() uint32       { return binary.LittleEndian.Uint32(r[4:]) }
-func (r record) chain(next uint32)     { binary.LittleEndian.PutUint32(r[4:], next) }
 func (r record) hash() uint64          { return binary.LittleEndian.Uint64(r[8:]) }
 func (r record) flags() uint16         { return binary.LittleEndian.Uint16(r[54:]) }
 func (r record) serial() uint64        { return binary.LittleEndian.Uint64(r[56:]) }
@@ -150,20 +151,31 @@ func (s *cacheShard) at(place int) record {
 	return r[:r.size()]
 }
 
+// tagOf is the part of a hash that a slot has. Its lowest bits say where the slot should be.
+func tagOf(hash uint64) uint64 { return hash >> 32 << 32 }
+
+// home is where a slot should be.
+func (s *cacheShard) home(slot uint64) uint64 { return slot >> 32 & uint64(len(s.table)-1) }
+
+// after is the index behind i.
+func (s *cacheShard) after(i uint64) uint64 { return (i + 1) & uint64(len(s.table)-1) }
+
 // find returns the record of a question, or nil. It is of the ring: valid while the lock is held.
 func (s *cacheShard) find(hash uint64, question []byte) record {
 	if len(s.table) == 0 {
 		return nil
 	}
-	for place := s.table[hash&uint64(len(s.table)-1)]; place != 0; {
-		r := s.at(int(place - 1))
-		if r.hash() == hash && bytes.Equal(r.question(), question) {
-			return r
+	for i := s.home(hash); s.table[i] != 0; i = s.after(i) {
+		if slot := s.table[i]; tagOf(slot) == tagOf(hash) {
+			if r := s.at(placeOf(slot)); bytes.Equal(r.question(), question) {
+				return r
+			}
 		}
-		place = r.chained()
 	}
 	return nil
 }
+
+func placeOf(slot uint64) int { return int(uint32(slot) - 1) }
 
 // put writes an entry, in place of the one that the question had.
 func (s *cacheShard) put(hash uint64, e *entry, f facts) {
@@ -257,43 +269,40 @@ func (s *cacheShard) evict(now time.Time, rescue bool) (rescued bool) {
 
 // link puts the record that was taken last in the table.
 func (s *cacheShard) link(r record) {
-	if s.live++; s.live > len(s.table) {
-		s.growTable()
+	if s.live++; 2*s.live > len(s.table) {
+		old := s.table
+		s.table = make([]uint64, max(entriesPerShard, 2*len(old)))
+		for _, slot := range old {
+			if slot != 0 {
+				s.insert(slot)
+			}
+		}
 	}
-	slot := &s.table[r.hash()&uint64(len(s.table)-1)]
-	r.chain(*slot)
-	*slot = uint32(s.next-len(r)/8) + 1
+	s.insert(tagOf(r.hash()) | uint64(s.next-len(r)/8+1))
+}
+
+func (s *cacheShard) insert(slot uint64) {
+	i := s.home(slot)
+	for s.table[i] != 0 {
+		i = s.after(i)
+	}
+	s.table[i] = slot
 }
 
 // unlink takes a record out of the table.
 func (s *cacheShard) unlink(r record) {
 	s.live--
-	slot := &s.table[r.hash()&uint64(len(s.table)-1)]
-	if at := s.at(int(*slot - 1)); &at[0] == &r[0] {
-		*slot = r.chained()
-		return
+	hole := s.home(tagOf(r.hash()))
+	for slot := s.table[hole]; &s.at(placeOf(slot))[0] != &r[0]; slot = s.table[hole] {
+		hole = s.after(hole)
 	}
-	for at := s.at(int(*slot - 1)); ; {
-		next := s.at(int(at.chained() - 1))
-		if &next[0] == &r[0] {
-			at.chain(r.chained())
-			return
-		}
-		at = next
-	}
-}
-
-// growTable doubles the table.
-func (s *cacheShard) growTable() {
-	old := s.table
-	s.table = make([]uint32, max(entriesPerShard, 2*len(old)))
-	for _, place := range old {
-		for place != 0 {
-			r := s.at(int(place - 1))
-			next := r.chained()
-			slot := &s.table[r.hash()&uint64(len(s.table)-1)]
-			r.chain(*slot)
-			*slot, place = place, next
+	// What stands behind moves up where it does not get in front of its home (Knuth, TAOCP 3, 6.4, R).
+	for i := s.after(hole); s.table[i] != 0; i = s.after(i) {
+		home := s.home(s.table[i])
+		if (i-home)&uint64(len(s.table)-1) >= (i-hole)&uint64(len(s.table)-1) {
+			s.table[hole] = s.table[i]
+			hole = i
 		}
 	}
+	s.table[hole] = 0
 }

@@ -41,8 +41,8 @@ func (s *cacheShard) sound() error {
 		}
 	}
 	linked := 0
-	for _, place := range s.table {
-		for ; place != 0; place = s.at(int(place - 1)).chained() {
+	for _, slot := range s.table {
+		if slot != 0 {
 			linked++
 		}
 	}

@@ -10,9 +10,9 @@ func (r *Resolver) Age(by time.Duration) {
 	for i := range r.cache.shards {
 		s := &r.cache.shards[i]
 		s.mu.Lock()
-		for _, place := range s.table {
-			for ; place != 0; place = s.at(int(place - 1)).chained() {
-				stored := s.at(int(place - 1))[16:]
+		for _, slot := range s.table {
+			if slot != 0 {
+				stored := s.at(placeOf(slot))[16:]
 				binary.LittleEndian.PutUint64(stored, binary.LittleEndian.Uint64(stored)-uint64(by))
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
 
@@ -42,13 +43,15 @@ type forwarder struct {
 
 // call is one question asked upstream, with the queries that wait for its answer.
 type call struct {
-	question []byte // the cache's key
-	name     []byte
-	typ      uint16
-	do, cd   bool
-	pool     *pool
-	started  time.Time
-	waiters  []*query // under the forwarder's mu
+	question  []byte // the cache's key
+	name      []byte
+	typ       uint16
+	do, cd    bool
+	pool      *pool
+	snapshot  *snapshot    // of the query that began it
+	nameFacts policy.Facts // by its policy
+	started   time.Time
+	waiters   []*query // under the forwarder's mu
 	// tried is the server that a worker has asked, and tooLong that its answer did not fit.
 	tried   *server
 	tooLong bool
@@ -125,6 +128,7 @@ func (f *forwarder) newCall(q *query, p *pool) *call {
 	c := &call{
 		question: append([]byte(nil), q.question...), name: append([]byte(nil), q.msg.Name()...),
 		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, started: q.received,
+		snapshot: q.snapshot, nameFacts: q.nameFacts,
 	}
 	f.calls[string(c.question)] = c
 	return c
@@ -171,7 +175,7 @@ const clientTimer = 1800 * time.Millisecond
 // caller's from then on.
 func (f *forwarder) land(c *call, e *entry) (waiters []*query) {
 	if e != nil {
-		c.facts = factsOf(f.resolver.snapshot.Load(), c.name, e.msg)
+		c.facts = factsOf(c.snapshot, c.nameFacts, e.msg)
 		f.resolver.cache.put(e, c.facts)
 	} else {
 		f.resolver.cache.fail(c.question, time.Now(), failureTTL(c.heard))

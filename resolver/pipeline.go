@@ -101,13 +101,12 @@ func (r *Resolver) notified(q *query) bool {
 func (r *Resolver) decide(q *query) (goOn bool) {
 	p := q.snapshot.policy
 	r.lookUp(q, q.snapshot.pool)
-	passes := false
-	if q.cached.found && q.cached.facts.generation == q.snapshot.generation {
-		q.verdict, passes = p.Passes(q.group, q.cached.facts.name)
+	if q.cached.facts.generation == q.snapshot.generation {
+		q.nameFacts = q.cached.facts.name
+	} else {
+		q.nameFacts = p.Facts(q.msg.Name())
 	}
-	if !passes {
-		q.verdict = p.Decide(q.group, q.msg.Name(), q.received)
-	}
+	q.verdict = p.DecideKnown(q.group, q.msg.Name(), q.nameFacts, q.received)
 	switch q.verdict.Action {
 	case policy.Passthru:
 		q.outcome = outcomeAllowed
@@ -213,7 +212,7 @@ func (r *Resolver) recheck(q *query) {
 	p := q.snapshot.policy
 	// By this query's own policy: one that came before a reload may be here at the same time.
 	if q.facts.generation != q.snapshot.generation {
-		q.facts = factsOf(q.snapshot, q.msg.Name(), q.out)
+		q.facts = factsOf(q.snapshot, q.nameFacts, q.out)
 		r.cache.learn(q.question, q.cached, q.facts)
 	}
 	if !p.Concerns(q.group, q.facts.targets) {
@@ -250,9 +249,9 @@ func viaTarget(kind dnswire.Target) policy.Via {
 	}[kind]
 }
 
-// factsOf is what the snapshot's policy says of an answer msg to a question for name.
-func factsOf(s *snapshot, name, msg []byte) facts {
-	f := facts{generation: s.generation, name: s.policy.Facts(name)}
+// factsOf is what the snapshot's policy says of an answer msg to a question of whose name it says that.
+func factsOf(s *snapshot, name policy.Facts, msg []byte) facts {
+	f := facts{generation: s.generation, name: name}
 	dnswire.Targets(msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		if kind == dnswire.TargetAddress {
 			f.targets = f.targets.And(s.policy.AddrFacts(addr))

@@ -40,19 +40,20 @@ type query struct {
 	unrecorded bool
 
 	// What the stages found out, in their order.
-	status   dnswire.Status
-	msg      dnswire.Query
-	snapshot *snapshot
-	known    bool // may ask
-	proved   bool // a cookie shows that the address is not forged
-	limited  bool // over the rate limit
-	group    uint16
-	verdict  policy.Verdict
-	question []byte // the cache's key
-	cached   cached // what the cache has for it
-	answered bool   // an upstream's answer is in out
-	facts    facts  // of that answer
-	event    eventTarget
+	status    dnswire.Status
+	msg       dnswire.Query
+	snapshot  *snapshot
+	known     bool // may ask
+	proved    bool // a cookie shows that the address is not forged
+	limited   bool // over the rate limit
+	group     uint16
+	nameFacts policy.Facts // of the QNAME
+	verdict   policy.Verdict
+	question  []byte // the cache's key
+	cached    cached // what the cache has for it
+	answered  bool   // an upstream's answer is in out
+	facts     facts  // of that answer
+	event     eventTarget
 
 	// The answer.
 	outcome   outcome
