@@ -98,8 +98,9 @@ func (c *checker) regularFile(p value[string]) {
 
 // forward fills the upstreams and the zones.
 func (c *checker) forward() {
+	bootstrap := c.bootstrap()
 	c.cfg.Upstreams = resolver.Upstreams{
-		Servers:  c.servers(c.upstreams.servers),
+		Servers: c.servers(c.upstreams.servers, bootstrap), Bootstrap: bootstrap,
 		Strategy: c.upstreams.strategy.v, Timeout: c.upstreams.timeout.v,
 	}
 	if len(c.upstreams.servers.all) == 0 && !c.failed(c.upstreams.servers.place) {
@@ -123,13 +124,28 @@ func (c *checker) forward() {
 			}
 		}
 		servers := c.cfg.Upstreams
-		servers.Servers = c.servers(z.servers)
+		servers.Servers = c.servers(z.servers, bootstrap)
 		c.cfg.Zones = append(c.cfg.Zones, servers)
 	}
 }
 
-// servers reads upstreams and refuses this resolver itself: it would ask itself for ever.
-func (c *checker) servers(written values[string]) []resolver.Upstream {
+// bootstrap reads the servers that find others by their names.
+func (c *checker) bootstrap() []resolver.Upstream {
+	plain := c.upstreams.bootstrap
+	plain.all = nil
+	for _, s := range c.upstreams.bootstrap.all {
+		if u, err := resolver.ParseUpstream(s.v); err == nil && u.Encrypted() {
+			c.fail(s.place, "write an address, like udp://192.0.2.1", "%s is not a plain server", s.v)
+		} else {
+			plain.all = append(plain.all, s)
+		}
+	}
+	return c.servers(plain, nil)
+}
+
+// servers reads upstreams and refuses this resolver itself: it would ask itself for ever. One with a host
+// name needs bootstrap servers.
+func (c *checker) servers(written values[string], bootstrap []resolver.Upstream) []resolver.Upstream {
 	var servers []resolver.Upstream
 	first := map[string]int{}
 	for _, s := range written.all {
@@ -141,6 +157,8 @@ func (c *checker) servers(written values[string]) []resolver.Upstream {
 			c.fail(s.place, "schoolgate listens there", "%s is this resolver itself", s.v)
 		case again:
 			c.fail(s.place, fmt.Sprintf("first on line %d", line), "%s is written twice", s.v)
+		case u.Host() != "" && len(bootstrap) == 0 && !c.failed(place{path: "upstreams.bootstrap"}):
+			c.fail(s.place, "write upstreams.bootstrap: [192.0.2.1], or the server's address", "%s is a host name, and no bootstrap server says where it is", u.Host())
 		default:
 			servers = append(servers, u)
 			first[u.String()] = s.line
@@ -150,6 +168,9 @@ func (c *checker) servers(written values[string]) []resolver.Upstream {
 }
 
 func (c *checker) isItself(a netip.AddrPort) bool {
+	if !a.Addr().IsValid() {
+		return false // a name: whether it leads back shows when it is asked
+	}
 	return slices.ContainsFunc(c.cfg.Listen, func(l netip.AddrPort) bool {
 		everywhere := l.Addr().IsUnspecified() && l.Addr().Is4() == a.Addr().Is4() && c.machine.isOwn(a.Addr())
 		return l.Port() == a.Port() && (everywhere || l.Addr() == a.Addr().WithZone(""))

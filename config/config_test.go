@@ -154,7 +154,8 @@ func TestSpellings(t *testing.T) {
 	type facts struct {
 		Site, Zone, Console, Title string
 		Watch                      bool
-		Listen, Access, Servers    []string
+		Listen, Access             []string
+		Servers, Bootstrap         []string
 		Cache                      resolver.CacheTimes
 		Clients                    []netip.Prefix
 		Names                      []string
@@ -174,10 +175,11 @@ func TestSpellings(t *testing.T) {
 	gaming := slices.IndexFunc(cfg.Lists, func(s feed.Spec) bool { return s.Path != "" })
 	got := facts{
 		Site: cfg.Site, Zone: cfg.Timezone.String(), Console: cfg.ConsoleURL, Title: p.Categories[2].Title, Watch: cfg.Watch,
-		Listen:  texts(len(cfg.Listen), func(i int) fmt.Stringer { return cfg.Listen[i] }),
-		Access:  texts(len(p.Access), func(i int) fmt.Stringer { return p.Access[i] }),
-		Servers: texts(len(cfg.Upstreams.Servers), func(i int) fmt.Stringer { return cfg.Upstreams.Servers[i] }),
-		Cache:   cfg.Cache, Clients: p.Groups[0].Clients,
+		Listen:    texts(len(cfg.Listen), func(i int) fmt.Stringer { return cfg.Listen[i] }),
+		Access:    texts(len(p.Access), func(i int) fmt.Stringer { return p.Access[i] }),
+		Servers:   texts(len(cfg.Upstreams.Servers), func(i int) fmt.Stringer { return cfg.Upstreams.Servers[i] }),
+		Bootstrap: texts(len(cfg.Upstreams.Bootstrap), func(i int) fmt.Stringer { return cfg.Upstreams.Bootstrap[i] }),
+		Cache:     cfg.Cache, Clients: p.Groups[0].Clients,
 		Names: texts(3, func(i int) fmt.Stringer { return p.Rules[0].Names[i] }),
 		Added: p.Rules[0].Added.UTC().Format(time.RFC3339), Expires: p.Rules[0].Expires.Format(time.RFC3339),
 		Block: p.Groups[1].Block, Only: p.Groups[1].OnlySet && p.Groups[1].Only == nil,
@@ -185,13 +187,14 @@ func TestSpellings(t *testing.T) {
 	}
 	want := facts{
 		Site: "2026", Zone: "UTC", Console: "https://console.example", Title: "Games, to play or to buy", Watch: true,
-		Listen:  []string{"0.0.0.0:53", "[::]:53", "192.0.2.9:5300", "127.0.0.1:0", "[::1]:0"},
-		Access:  []string{"0.0.0.0/0", "::/0", "192.0.2.1/32", "2001:db8::/32"},
-		Servers: []string{"udp://192.0.2.1:53", "tcp://192.0.2.1:5353", "udp://[2001:db8::1]:53"},
-		Cache:   resolver.CacheTimes{MaxTTL: 36 * time.Hour, ClientTTL: 90 * time.Minute, NegativeTTL: 5 * time.Minute},
-		Clients: prefixes("10.20.0.0/16", "2001:db8:20::/48", "10.20.0.7/32"),
-		Names:   []string{"sites.example", "xn--bcher-kva.example", "_dmarc.site.example"},
-		Added:   "2026-09-01T07:00:00Z", Expires: "2026-12-19T00:00:00Z",
+		Listen:    []string{"0.0.0.0:53", "[::]:53", "192.0.2.9:5300", "127.0.0.1:0", "[::1]:0"},
+		Access:    []string{"0.0.0.0/0", "::/0", "192.0.2.1/32", "2001:db8::/32"},
+		Servers:   []string{"udp://192.0.2.1:53", "tcp://192.0.2.1:5353", "udp://[2001:db8::1]:53", "tls://192.0.2.1:853#dns.example", "https://dns.example/dns-query", "quic://dns.example:8853"},
+		Bootstrap: []string{"udp://192.0.2.1:53", "tcp://[2001:db8::1]:53"},
+		Cache:     resolver.CacheTimes{MaxTTL: 36 * time.Hour, ClientTTL: 90 * time.Minute, NegativeTTL: 5 * time.Minute},
+		Clients:   prefixes("10.20.0.0/16", "2001:db8:20::/48", "10.20.0.7/32"),
+		Names:     []string{"sites.example", "xn--bcher-kva.example", "_dmarc.site.example"},
+		Added:     "2026-09-01T07:00:00Z", Expires: "2026-12-19T00:00:00Z",
 		Block: []string{"gaming", "weekend_games"}, Only: true,
 		Required: true, Addresses: true, Format: "rpz",
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/resolver"
 )
 
 type access struct {
@@ -79,15 +80,27 @@ type upstreams struct {
 	timeout   value[time.Duration]
 }
 
+// upstreamServer is a server in a form that resolver.ParseUpstream reads; the checker has it read, for
+// its errors stand with those of the whole.
+func upstreamServer() scalar[string] {
+	s := text()
+	s.words = "server"
+	s.schema = object{
+		"type": "string", "pattern": `^\s*((udp|tcp)://)?\[?[0-9A-Fa-f:.]|^\s*(tls|https|quic)://`,
+		"description": "one of the forms " + resolver.UpstreamForms,
+	}
+	return s
+}
+
 func (u *upstreams) fields() []field {
 	return []field{
 		{
-			key: "servers", kind: many(&u.servers, text()),
-			doc: "`udp://` or `tcp://` with an address; `tls://ip:port#name`, `https://host/dns-query` and `quic://` come in a later version. Those of `/etc/resolv.conf` where none is written, without this resolver itself",
+			key: "servers", kind: many(&u.servers, upstreamServer()),
+			doc: "`udp://192.0.2.1`, `tcp://192.0.2.1`, and encrypted `tls://192.0.2.1#dns.example` (DNS over TLS, RFC 7858), `https://dns.example/dns-query` (DNS over HTTPS, RFC 8484) or `quic://192.0.2.1#dns.example` (DNS over QUIC, RFC 9250); each with `:port` where it is another than usual. The certificate must be for the name behind `#`, for the host, or for the address where there is no name; there is no fall-back to clear text. A host name instead of an address needs `bootstrap`. Those of `/etc/resolv.conf` where none is written, without this resolver itself",
 		},
 		{
-			key: "bootstrap", kind: many(&u.bootstrap, text()), def: "[]", later: true,
-			doc: "Plain addresses that resolve the host names above",
+			key: "bootstrap", kind: many(&u.bootstrap, text()), def: "[]",
+			doc: "Plain servers, `udp://` or `tcp://` with an address, that are asked where servers are that are written with a host name: those above, and those of `zones`. Their answers are kept, and the last good ones used where they fail. They are asked nothing else",
 		},
 		{
 			key: "strategy", kind: one(&u.strategy, enum("fastest", "ordered", "random")), def: "fastest",
@@ -110,7 +123,7 @@ type zone struct {
 func (z *zone) fields() []field {
 	return []field{
 		{key: "names", kind: many(&z.names, domain()), need: true, doc: "The names, each with everything below it"},
-		{key: "servers", kind: many(&z.servers, text()), need: true, doc: "As in `upstreams.servers`"},
+		{key: "servers", kind: many(&z.servers, upstreamServer()), need: true, doc: "As in `upstreams.servers`"},
 		{key: "groups", kind: many(&z.groups, reference("group")), def: "[]", doc: "Who may ask; for others the zone does not exist. Empty: all"},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 
@@ -44,6 +45,8 @@ type askSocket struct {
 	server   *server // that was asked
 	id       uint16
 	asked    time.Time
+	hedge    time.Time // when another server is asked besides; the zero time: not
+	handed   bool      // the forwarder asks another server besides
 	deadline time.Time
 }
 
@@ -78,8 +81,16 @@ func (a *asker) close() {
 
 // askFirst implements firstAsker, for a query that the worker has read.
 func (w *worker) askFirst(c *call) bool {
-	to := c.pool.order(w.now)
-	return len(to) > 0 && !to[0].tcp && w.asker.ask(c, to[0], min(c.pool.timeout, shortTry))
+	servers := c.pool.order(w.now)
+	if len(servers) == 0 || servers[0].protocol != plainUDP || !servers[0].knowsEDNS(w.now) {
+		return false
+	}
+	c.pool.hedges.earn()
+	c.tried = servers[0]
+	if len(servers) > 1 && servers[1].healthy(w.now) {
+		c.next = servers[1]
+	}
+	return w.asker.ask(c, c.tried, min(c.pool.timeout, shortTry))
 }
 
 // ask sends the question to a server. It reports false where that is not possible; the call is then
@@ -90,13 +101,16 @@ func (a *asker) ask(c *call, to *server, timeout time.Duration) bool {
 		return false
 	}
 	s.id = binary.NativeEndian.Uint16(a.randomBytes(2))
-	query := dnswire.AppendQuery(a.buf[:0], s.id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
+	query := to.appendQuery(a.buf[:0], s.id, c)
 	if writeNow(s.fd, query) != nil {
 		a.drop(s)
 		return false
 	}
 	s.call, s.server, s.asked = c, to, a.worker.now
-	s.deadline = s.asked.Add(timeout)
+	s.deadline, s.hedge, s.handed = s.asked.Add(timeout), time.Time{}, false
+	if usual := to.usual(); c.next != nil && usual < timeout {
+		s.hedge = s.asked.Add(usual)
+	}
 	a.inFlight++
 	if !a.ticking {
 		a.tickEvery(askTick)
@@ -132,40 +146,45 @@ func (a *asker) receive(index int32) {
 }
 
 func (a *asker) answered(s *askSocket, answer dnswire.Answer) {
-	c, to, now := s.call, s.server, a.worker.now
+	c, to, handed, now := s.call, s.server, s.handed, a.worker.now
 	a.landed(s)
 	f := a.worker.resolver.forwarder
-	to.answered(now.Sub(s.asked))
-	to.metrics.duration.Observe(now.Sub(s.asked).Seconds())
 	switch {
 	case answer.TC:
 		to.metrics.truncated.Inc()
-		f.goOn(c, to, true)
-	case !useful(answer.Rcode):
-		to.metrics.refused.Inc() // another server may know better
-		c.heard = true
-		f.goOn(c, to, false)
-	default:
-		to.metrics.ok.Inc()
-		e := newEntry(c.question, answer, now, f.resolver.snapshot.Load().Cache)
-		for _, q := range f.land(c, e) {
-			q.batched = q.sender == a.worker
-			f.finish(q, e, c.facts)
-			if !q.batched {
-				queries.Put(q)
-			}
+		if !handed {
+			f.goOn(c, cameTooMuch)
+		}
+		return
+	case notKnown(answer) && !handed:
+		f.goOn(c, cameNotKnown)
+		return
+	case !f.takeNote(c, to, answer, nil, s.asked, now):
+		if !handed {
+			f.goOn(c, cameRefusal)
+		}
+		return
+	}
+	e := newEntry(c.question, answer, now, f.resolver.snapshot.Load().Cache)
+	waiters, known := f.land(c, e)
+	for _, q := range waiters {
+		q.batched = q.sender == a.worker
+		f.finish(q, e, known)
+		if !q.batched {
+			queries.Put(q)
 		}
 	}
 }
 
 // failed gives the call to the forwarder, which asks another server.
 func (a *asker) failed(s *askSocket, err error) {
-	c, to := s.call, s.server
+	c, to, handed := s.call, s.server, s.handed
 	a.landed(s)
-	to.didNotAnswer(time.Now())
-	to.metrics.failed(err)
-	a.worker.resolver.log.Debug("upstream did not answer", "upstream", to.String(), "error", err)
-	a.worker.resolver.forwarder.goOn(c, to, false)
+	f := a.worker.resolver.forwarder
+	f.takeNote(c, to, dnswire.Answer{}, err, s.asked, a.worker.now)
+	if !handed {
+		f.goOn(c, cameNothing)
+	}
 }
 
 // landed notes that the socket's question is in flight no more.
@@ -186,8 +205,13 @@ func (a *asker) tick(now time.Time) {
 	var count [8]byte
 	_, _ = unix.Read(a.timer, count[:]) // how often it ticked, which says nothing
 	for _, s := range a.sockets {
-		if s != nil && s.call != nil && now.After(s.deadline) {
-			a.failed(s, errTimeout)
+		switch {
+		case s == nil || s.call == nil:
+		case now.After(s.deadline):
+			a.failed(s, os.ErrDeadlineExceeded)
+		case !s.hedge.IsZero() && now.After(s.hedge):
+			s.hedge = time.Time{}
+			s.handed = a.worker.resolver.forwarder.hedge(s.call)
 		}
 	}
 }

@@ -1,17 +1,12 @@
 package resolver
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"schoolgate/policy"
@@ -39,29 +34,54 @@ type forwarder struct {
 	closed  bool
 
 	running sync.WaitGroup
+	hedging room
 }
 
 // call is one question asked upstream, with the queries that wait for its answer.
 type call struct {
+	key       string
 	question  []byte // the cache's key
 	name      []byte
 	typ       uint16
 	do, cd    bool
+	hops      []dnswire.Marker // of the resolvers that it has come through
+	plain     bool             // ask without EDNS
 	pool      *pool
 	snapshot  *snapshot    // of the query that began it
 	nameFacts policy.Facts // by its policy
 	started   time.Time
 	waiters   []*query // under the forwarder's mu
-	// tried is the server that a worker has asked, and tooLong that its answer did not fit.
-	tried   *server
-	tooLong bool
-	heard   bool  // some server answered, if only that it can't
-	late    bool  // those who waited have had a stale answer; under the forwarder's mu
-	facts   facts // of the answer
+	// tried is the server that a worker has asked, and came what came of it.
+	tried  *server
+	came   outcomeOfTry
+	next   *server // that is healthy, and may be asked besides
+	hedged bool
+	heard  atomic.Bool // some server answered, if only that it can't
+	late   bool        // those who waited have had a stale answer; under the forwarder's mu
 }
 
 func newForwarder(r *Resolver) *forwarder {
 	return &forwarder{resolver: r, log: r.log, calls: make(map[string]*call)}
+}
+
+// callKey tells the questions in flight apart. One that has come through another resolver does not wait for
+// one that has not: two resolvers that forward to each other would wait for each other.
+func callKey(q *query) string {
+	if len(q.msg.Hops()) > 0 {
+		return string(q.question) + "\x01"
+	}
+	return string(q.question)
+}
+
+// start runs something in the background, until close; false after that.
+func (f *forwarder) start(run func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.running.Go(run)
+	return true
 }
 
 // firstAsker is a sender that can ask the first server by itself. It reports false where it cannot.
@@ -87,12 +107,13 @@ func (f *forwarder) submit(q *query, p *pool) (taken bool) {
 // refresh asks anew for what q, which has been answered, asked for.
 func (f *forwarder) refresh(q *query, p *pool) {
 	f.mu.Lock()
-	c := f.calls[string(q.question)]
+	key := callKey(q)
+	c := f.calls[key]
 	if c != nil || f.closed || len(f.calls) >= maxCalls/2 {
 		f.mu.Unlock()
 		return
 	}
-	c = f.newCall(q, p)
+	c = f.newCall(key, q, p)
 	f.mu.Unlock()
 	first, _ := q.sender.(firstAsker)
 	f.begin(c, first)
@@ -108,7 +129,8 @@ func (f *forwarder) begin(c *call, first firstAsker) {
 func (f *forwarder) join(q *query, p *pool) (begun *call, taken bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := f.calls[string(q.question)]
+	key := callKey(q)
+	c := f.calls[key]
 	if f.closed || f.waiting >= maxWaiting || c == nil && len(f.calls) >= maxCalls || c != nil && c.late && q.cached.stale {
 		return nil, false
 	}
@@ -118,34 +140,65 @@ func (f *forwarder) join(q *query, p *pool) (begun *call, taken bool) {
 		c.waiters = append(c.waiters, q)
 		return nil, true
 	}
-	c = f.newCall(q, p)
+	c = f.newCall(key, q, p)
 	c.waiters = []*query{q}
 	return c, true
 }
 
 // newCall adds the call for q's question. mu must be held.
-func (f *forwarder) newCall(q *query, p *pool) *call {
+func (f *forwarder) newCall(key string, q *query, p *pool) *call {
 	c := &call{
+		key: key, hops: slices.Clone(q.msg.Hops()),
 		question: append([]byte(nil), q.question...), name: append([]byte(nil), q.msg.Name()...),
 		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, started: q.received,
 		snapshot: q.snapshot, nameFacts: q.nameFacts,
 	}
-	f.calls[string(c.question)] = c
+	f.calls[key] = c
 	return c
 }
 
-// goOn takes over a call from a worker that has asked a server and got no answer, or one that was too long.
-func (f *forwarder) goOn(c *call, tried *server, tooLong bool) {
-	c.tried, c.tooLong = tried, tooLong
+// outcomeOfTry is what came of asking the first server.
+type outcomeOfTry uint8
+
+const (
+	cameNothing  outcomeOfTry = iota // it may be asked once more, as the last one
+	cameTooMuch                      // the answer did not fit: it is asked over TCP
+	cameRefusal                      // it said that it cannot answer
+	cameNotKnown                     // it does not understand EDNS, it seems: it is asked without
+)
+
+// goOn takes over a call from a worker that has asked the first server and got no good answer.
+func (f *forwarder) goOn(c *call, came outcomeOfTry) {
+	c.came = came
 	f.running.Go(func() { f.run(c) })
+}
+
+// hedge asks another server, besides the one that a worker has asked and still waits for, where there is
+// room for that; false where there is not. The first good answer ends the call.
+func (f *forwarder) hedge(c *call) bool {
+	if !f.hedging.take() {
+		return false
+	}
+	if !c.pool.hedges.spend() {
+		f.hedging.give()
+		return false
+	}
+	c.hedged = true
+	c.next.metrics.hedged.Inc()
+	f.running.Go(func() {
+		defer f.hedging.give()
+		f.run(c)
+	})
+	return true
 }
 
 func (f *forwarder) run(c *call) {
 	soon := time.AfterFunc(time.Until(c.started.Add(clientTimer)), func() { f.answerStale(c) })
 	e := f.ask(c)
 	soon.Stop()
-	for _, q := range f.land(c, e) {
-		f.finish(q, e, c.facts)
+	waiters, known := f.land(c, e)
+	for _, q := range waiters {
+		f.finish(q, e, known)
 		queries.Put(q)
 	}
 }
@@ -172,20 +225,24 @@ func (f *forwarder) answerStale(c *call) {
 const clientTimer = 1800 * time.Millisecond
 
 // land ends the call: the answer, nil where there is none, is kept, and those who wait for it are the
-// caller's from then on.
-func (f *forwarder) land(c *call, e *entry) (waiters []*query) {
+// caller's from then on, with what the policy says of the answer. Of two that end it nobody waits for the second.
+func (f *forwarder) land(c *call, e *entry) (waiters []*query, known facts) {
 	if e != nil {
-		c.facts = factsOf(c.snapshot, c.nameFacts, e.msg)
-		f.resolver.cache.put(e, c.facts)
-	} else {
-		f.resolver.cache.fail(c.question, time.Now(), failureTTL(c.heard))
+		known = factsOf(c.snapshot, c.nameFacts, e.msg)
+		f.resolver.cache.put(e, known)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.calls, string(c.question))
+	if f.calls[c.key] != c {
+		return nil, known
+	}
+	if e == nil {
+		f.resolver.cache.fail(c.question, time.Now(), failureTTL(c.heard.Load()))
+	}
+	delete(f.calls, c.key)
 	waiters, c.waiters = c.waiters, nil
 	f.waiting -= len(waiters)
-	return waiters
+	return waiters, known
 }
 
 // failureTTL is for how many seconds a question is not asked again that no server answered, which may be
@@ -225,72 +282,6 @@ func (f *forwarder) close() {
 	f.running.Wait()
 }
 
-// ask tries the servers in turn until one answers; nil where none does.
-func (f *forwarder) ask(c *call) *entry {
-	servers := c.pool.order(time.Now())
-	if i := slices.Index(servers, c.tried); i >= 0 && !c.tooLong {
-		servers = append(slices.Delete(servers, i, i+1), c.tried)
-	} else if i > 0 {
-		servers[0], servers[i] = servers[i], servers[0]
-	}
-	deadline := c.started.Add(max(giveUp, c.pool.timeout))
-	for i, s := range servers {
-		now := time.Now()
-		timeout := min(c.pool.tryFor(i), deadline.Sub(now))
-		if timeout <= 0 {
-			break
-		}
-		answer, err := s.exchange(c, now.Add(timeout))
-		rtt := time.Since(now)
-		if err != nil {
-			s.didNotAnswer(time.Now())
-			s.metrics.failed(err)
-			f.log.Debug("upstream did not answer", "upstream", s.String(), "error", err)
-			continue
-		}
-		s.answered(rtt)
-		s.metrics.duration.Observe(rtt.Seconds())
-		if !useful(answer.Rcode) {
-			s.metrics.refused.Inc() // another server may know better
-			c.heard = true
-			continue
-		}
-		s.metrics.ok.Inc()
-		return newEntry(c.question, answer, time.Now(), f.resolver.snapshot.Load().Cache)
-	}
-	return nil
-}
-
-// useful reports whether an answer with that response code is one, and not word of a server's troubles.
-func useful(rcode uint16) bool {
-	return rcode == dnswire.RcodeSuccess || rcode == dnswire.RcodeNXDomain || rcode == rcodeYXDomain
-}
-
-// rcodeYXDomain is the answer to a name that a DNAME record makes too long (RFC 6672 §2.2).
-const rcodeYXDomain = 6
-
-// exchange asks s once, over UDP and, where the answer does not fit, over TCP.
-func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if known := c.tooLong && s == c.tried; !s.tcp && !known {
-		answer, err := s.exchangeUDP(c, deadline)
-		if err != nil || !answer.TC {
-			return answer, err
-		}
-		s.metrics.truncated.Inc()
-	}
-	return s.exchangeTCP(c, deadline)
-}
-
-// maxUpstreamUDP is how much we offer to take over UDP, and the most that is read.
-const maxUpstreamUDP = 1232
-
-// newID returns an id that cannot be foretold (RFC 5452 §9.2); a client's id never goes upstream.
-func newID() uint16 {
-	var b [2]byte
-	rand.Read(b[:]) // never fails: crypto/rand
-	return binary.BigEndian.Uint16(b[:])
-}
-
 // exchangeUDP uses a socket of its own for one question: the system gives it a port at random, and
 // as it is connected, takes datagrams from that server only. What is not the answer to this question
 // is passed over: the right one may still come (RFC 5452 §9.1).
@@ -305,7 +296,7 @@ func (s *server) exchangeUDP(c *call, deadline time.Time) (dnswire.Answer, error
 	}
 	id := newID()
 	buf := make([]byte, 0, maxUpstreamUDP+1)
-	if _, err := conn.Write(dnswire.AppendQuery(buf, id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)); err != nil {
+	if _, err := conn.Write(s.appendQuery(buf, id, c)); err != nil {
 		return dnswire.Answer{}, fmt.Errorf("send: %w", err)
 	}
 	buf = buf[:cap(buf)]
@@ -320,48 +311,4 @@ func (s *server) exchangeUDP(c *call, deadline time.Time) (dnswire.Answer, error
 		}
 		s.metrics.mismatched.Inc()
 	}
-}
-
-func (s *server) exchangeTCP(c *call, deadline time.Time) (dnswire.Answer, error) {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", s.addr.String())
-	if err != nil {
-		return dnswire.Answer{}, fmt.Errorf("connect over TCP: %w", err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("deadline: %w", err)
-	}
-	id := newID()
-	query := dnswire.AppendQuery(make([]byte, 2, 512), id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
-	binary.BigEndian.PutUint16(query, uint16(len(query)-2))
-	if _, err := conn.Write(query); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("send over TCP: %w", err)
-	}
-	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("receive over TCP: %w", err)
-	}
-	buf := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, buf); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("receive over TCP: %w", err)
-	}
-	answer, err := dnswire.ParseAnswer(buf, id, c.name, c.typ, c.do)
-	if err == nil && answer.TC {
-		err = dnswire.ErrFormat // a truncated answer over TCP makes no sense
-	}
-	if err != nil {
-		return dnswire.Answer{}, fmt.Errorf("answer over TCP: %w", err)
-	}
-	return answer, nil
-}
-
-// errTimeout says that a server has not answered in time.
-var errTimeout = fmt.Errorf("receive: %w", os.ErrDeadlineExceeded)
-
-// isTimeout tells a server that was silent from one that could not be reached.
-func isTimeout(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -19,8 +19,10 @@ type metrics struct {
 
 	cacheHit, cacheMiss, cacheStale prometheus.Counter
 	overload                        tally
+	loops                           prometheus.Counter
 	upstreamRequests                *prometheus.CounterVec
 	upstreamDuration                *prometheus.HistogramVec
+	upstreamHedged                  *prometheus.CounterVec
 
 	rcodes    [24]prometheus.Counter
 	rcodeElse prometheus.Counter
@@ -29,6 +31,7 @@ type metrics struct {
 // upstreamMetrics are the children of one server.
 type upstreamMetrics struct {
 	ok, timeout, unreachable, refused, truncated, mismatched prometheus.Counter
+	hedged                                                   prometheus.Counter
 	duration                                                 prometheus.Observer
 }
 
@@ -57,14 +60,18 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 		breaches:         counter("schoolgate_breaches_total", "Attempts at blocked or monitored content, severity none left out.", "group", "category", "severity", "action"),
 		durations:        newDurations(),
 		upstreamRequests: counter("schoolgate_upstream_requests_total", "Questions to upstream servers by how they ended.", "upstream", "result"),
+		upstreamHedged:   counter("schoolgate_upstream_hedged_total", "Questions put to an upstream server because another one was slower than usual.", "upstream"),
 		upstreamDuration: histogram("schoolgate_upstream_duration_seconds", "Time until an upstream server answered.", "upstream"),
 	}
 	cacheRequests := counter("schoolgate_cache_requests_total", "Look-ups in the answer cache.", "result")
 	m.cacheHit, m.cacheMiss = cacheRequests.WithLabelValues("hit"), cacheRequests.WithLabelValues("miss")
 	m.cacheStale = cacheRequests.WithLabelValues("stale")
+	m.loops = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "schoolgate_forward_loops_total", Help: "Queries that came back to this resolver by an upstream server; answered SERVFAIL.",
+	})
 	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "schoolgate_forward_overload_total", Help: "Queries answered SERVFAIL because too many were waiting for upstream servers.",
-	}, func() float64 { return float64(m.overload.Load()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	}, func() float64 { return float64(m.overload.Load()) }), m.loops, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "schoolgate_cache_entries", Help: "Answers in the cache.",
 	}, func() float64 { entries, _ := cacheLen(); return float64(entries) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "schoolgate_cache_bytes", Help: "Memory that the answer cache has taken.",
@@ -81,7 +88,8 @@ func (m *metrics) upstream(name string) upstreamMetrics {
 	result := func(r string) prometheus.Counter { return m.upstreamRequests.WithLabelValues(name, r) }
 	return upstreamMetrics{
 		ok: result("ok"), timeout: result("timeout"), unreachable: result("unreachable"), refused: result("refused"),
-		truncated: result("truncated"), mismatched: result("mismatched"), duration: m.upstreamDuration.WithLabelValues(name),
+		truncated: result("truncated"), mismatched: result("mismatched"),
+		hedged: m.upstreamHedged.WithLabelValues(name), duration: m.upstreamDuration.WithLabelValues(name),
 	}
 }
 

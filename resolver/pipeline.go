@@ -155,6 +155,9 @@ func (r *Resolver) answer(q *query) (settled bool) {
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDENotSupported)
 		return true
 	}
+	if r.loops(q) {
+		return true
+	}
 	pool := q.snapshot.pool
 	if q.verdict.Action == policy.Forward {
 		pool = q.snapshot.zones[q.verdict.Index]

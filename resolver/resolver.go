@@ -3,12 +3,15 @@ package resolver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +42,10 @@ type Resolver struct {
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
 
+	roots     *x509.CertPool
+	bootstrap *bootstrap
+	markers   sync.Map // dnswire.Marker to the *server that it is of
+
 	applyMu    sync.Mutex
 	servers    map[Upstream]*server // every one that was ever applied
 	generation uint32
@@ -51,6 +58,7 @@ type snapshot struct {
 	generation uint32 // never 0
 	pool       *pool
 	zones      []*pool
+	bootstrap  *pool
 	records    map[string][]Record // by the owner's key
 	counters   *counters
 	shared     []bool // by group: many people behind each of its addresses
@@ -60,7 +68,7 @@ type snapshot struct {
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
-		log: c.Logger, recorder: c.Recorder, notify: c.Notify, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
+		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
 		certificate: c.Certificate,
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
@@ -71,6 +79,9 @@ func New(c Config) (*Resolver, error) {
 	r.refused.register(c.Registerer)
 	r.limits, r.cookies = newLimits(c.Registerer), newCookieJar(time.Now())
 	r.forwarder = newForwarder(r)
+	r.bootstrap = newBootstrap(func(name []byte, typ uint16) (dnswire.Answer, bool) {
+		return r.forwarder.seek(&call{name: name, typ: typ, pool: r.snapshot.Load().bootstrap})
+	}, r.forwarder.start)
 	if err := r.Apply(c.Settings); err != nil {
 		return nil, err
 	}
@@ -105,6 +116,7 @@ func (r *Resolver) Apply(s Settings) error {
 	for i := range s.Policy.Groups() {
 		next.shared = append(next.shared, s.Policy.Shared(uint16(i)))
 	}
+	next.bootstrap = r.newPool(Upstreams{Servers: s.Upstreams.Bootstrap, Strategy: s.Upstreams.Strategy, Timeout: s.Upstreams.Timeout}, 0)
 	for _, zone := range s.Zones {
 		h := fnv.New64a()
 		for _, u := range zone.Servers {
@@ -115,8 +127,24 @@ func (r *Resolver) Apply(s Settings) error {
 	for _, rec := range s.Records {
 		next.records[string(rec.name)] = append(next.records[string(rec.name)], rec)
 	}
-	r.snapshot.Store(next)
+	last := r.snapshot.Swap(next)
+	if last != nil && !slices.Equal(last.Upstreams.Bootstrap, s.Upstreams.Bootstrap) {
+		r.bootstrap.expire()
+	}
 	return nil
+}
+
+// servers are those of the snapshot, zones last; one that is written twice comes twice.
+func (s *snapshot) servers() iter.Seq[*server] {
+	return func(yield func(*server) bool) {
+		for _, p := range append([]*pool{s.pool}, s.zones...) {
+			for _, server := range p.servers {
+				if !yield(server) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // newPool makes a pool; a server that was known before keeps what is known of it.
@@ -125,8 +153,9 @@ func (r *Resolver) newPool(u Upstreams, id uint64) *pool {
 	for _, upstream := range u.Servers {
 		s := r.servers[upstream]
 		if s == nil {
-			s = &server{Upstream: upstream, metrics: r.metrics.upstream(upstream.String())}
+			s = newServer(upstream, r.metrics, newPlace(upstream, r.bootstrap, r.roots))
 			r.servers[upstream] = s
+			r.markers.Store(s.marker, s)
 		}
 		p.servers = append(p.servers, s)
 	}
@@ -145,7 +174,7 @@ func (r *Resolver) Run(ctx context.Context) error {
 	for _, e := range r.encrypted {
 		serving.Go(e.run)
 	}
-	<-ctx.Done()
+	r.probe(ctx)
 	for _, l := range r.listeners {
 		l.stopReading()
 	}
@@ -165,7 +194,17 @@ func (r *Resolver) Run(ctx context.Context) error {
 	}
 	r.closeListeners()
 	<-done
+	r.closeServers()
 	return nil
+}
+
+// closeServers ends the connections to servers.
+func (r *Resolver) closeServers() {
+	r.applyMu.Lock()
+	defer r.applyMu.Unlock()
+	for _, s := range r.servers {
+		s.exchanger.close()
+	}
 }
 
 func (r *Resolver) closeListeners() {
@@ -202,6 +241,8 @@ type UpstreamStats struct {
 	RTT      time.Duration // smoothed; 0: it has not answered yet
 	Queries  uint64
 	Failures uint64
+	// LeadsBack says that a question sent to it came back here within the last minutes.
+	LeadsBack bool
 }
 
 // Stats returns the present state.
@@ -209,10 +250,8 @@ func (r *Resolver) Stats() Stats {
 	s := r.snapshot.Load()
 	now := time.Now()
 	var stats Stats
-	for _, p := range append([]*pool{s.pool}, s.zones...) {
-		for _, server := range p.servers {
-			stats.Upstreams = append(stats.Upstreams, server.stats(now))
-		}
+	for server := range s.servers() {
+		stats.Upstreams = append(stats.Upstreams, server.stats(now))
 	}
 	stats.CacheEntries, _ = r.cache.len()
 	stats.Refused = r.refused.stats()

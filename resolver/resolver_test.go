@@ -558,7 +558,8 @@ func TestIDsAndPortsCannotBeForetold(t *testing.T) {
 	for range questions {
 		q := <-up.queries
 		ids[q.Id]++
-		if o := q.IsEdns0(); o == nil || len(o.Option) != 0 || o.UDPSize() != 1232 {
+		// No option but the marker against loops, and no client subnet at all.
+		if o := q.IsEdns0(); o == nil || len(o.Option) != 1 || o.Option[0].Option() != 65353 || o.UDPSize() != 1232 {
 			t.Fatalf("EDNS upstream: %v", o)
 		}
 	}

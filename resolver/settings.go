@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -35,6 +36,8 @@ type Config struct {
 	Notify func(zone blocklist.Name, from netip.Addr) (taken bool)
 	// Settings are the first ones; Apply replaces them.
 	Settings Settings
+
+	roots *x509.CertPool // that certificates of servers must lead to; nil: the system's
 }
 
 // Recorder takes the breaches from the data path. Record must not block and may be called from
@@ -68,8 +71,10 @@ type Access struct {
 
 // Upstreams is a set of servers that stand for each other.
 type Upstreams struct {
-	// Servers are of the form udp://ADDRESS[:PORT] or tcp://ADDRESS[:PORT], as ParseUpstream takes them.
 	Servers []Upstream
+	// Bootstrap are udp:// or tcp:// servers that are asked where servers are that are written with a
+	// name. Those of Settings.Upstreams hold for zones too.
+	Bootstrap []Upstream
 	// Strategy is "fastest", "ordered" or "random".
 	Strategy string
 	// Timeout bounds one try at one server.

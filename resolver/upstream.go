@@ -1,62 +1,16 @@
 package resolver
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"net/netip"
-	"strings"
+	"crypto/rand"
+	mathrand "math/rand/v2"
 	"sync"
 	"time"
+
+	"schoolgate/resolver/dnswire"
 )
 
-// Upstream is a server that questions are forwarded to.
-type Upstream struct {
-	addr netip.AddrPort
-	tcp  bool // always over TCP
-}
-
-// ParseUpstream reads udp://ADDRESS, tcp://ADDRESS or a bare ADDRESS (UDP), with :PORT unless it is 53.
-// An IPv6 address with a port stands in brackets. Names are not resolved.
-func ParseUpstream(s string) (Upstream, error) {
-	scheme, rest, found := strings.Cut(s, "://")
-	if !found {
-		scheme, rest = "udp", s
-	}
-	var u Upstream
-	switch scheme {
-	case "udp":
-	case "tcp":
-		u.tcp = true
-	case "tls", "https", "quic":
-		return u, fmt.Errorf("%s:// upstreams come in a later version (use udp:// or tcp://)", scheme)
-	default:
-		return u, fmt.Errorf("%q is not udp:// or tcp://", scheme+"://")
-	}
-	if addr, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
-		u.addr = netip.AddrPortFrom(addr.Unmap(), 53)
-		return u, nil
-	}
-	addr, err := netip.ParseAddrPort(rest)
-	if err != nil || addr.Port() == 0 {
-		return u, fmt.Errorf("%q is not an address with an optional port (192.0.2.1:53, [2001:db8::1]:53)", rest)
-	}
-	u.addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	return u, nil
-}
-
-// String returns the form that ParseUpstream reads, with scheme and port.
-func (u Upstream) String() string {
-	if u.tcp {
-		return "tcp://" + u.addr.String()
-	}
-	return "udp://" + u.addr.String()
-}
-
-// AddrPort is where the server listens.
-func (u Upstream) AddrPort() netip.AddrPort { return u.addr }
-
 // The health of a server: after failuresToDown failures in a row it is left alone for a while that
-// doubles from downFirst to downMost, and then tried with one question.
+// doubles from downFirst to downMost, and then tried with one question, unless a probe has found it before.
 const (
 	failuresToDown = 3
 	downFirst      = time.Second
@@ -77,20 +31,37 @@ type pool struct {
 	servers  []*server
 	strategy string
 	timeout  time.Duration
+	hedges   budget
 }
 
 type server struct {
 	Upstream
-	metrics upstreamMetrics
+	metrics   upstreamMetrics
+	exchanger exchanger
+	marker    dnswire.Marker // in every query to it, so that it is known where a loop begins
 
-	mu       sync.Mutex
-	rtt      time.Duration // smoothed; 0: not known yet
-	failures int           // in a row
-	since    time.Time     // of the first of them
-	down     time.Duration // how long it was last left alone
-	until    time.Time     // left alone until then
-	queries  uint64
-	failed   uint64
+	mu         sync.Mutex
+	rtt        time.Duration // smoothed; 0: not known yet
+	deviation  time.Duration // of it
+	failures   int           // in a row
+	since      time.Time     // of the first of them
+	down       time.Duration // how long it was last left alone
+	until      time.Time     // left alone until then
+	probing    bool          // a probe is on its way
+	probeAt    time.Time     // while it is down: when the next probe is due
+	probePause time.Duration // before that
+	revived    bool          // a probe was the last thing it answered
+	plainUntil time.Time     // asked without EDNS until then
+	backAt     time.Time     // when a question sent to it last came back here
+	queries    uint64
+	failed     uint64
+}
+
+func newServer(u Upstream, m *metrics, at *place) *server {
+	s := &server{Upstream: u, metrics: m.upstream(u.String())}
+	s.exchanger = newExchanger(at, func() { s.metrics.mismatched.Inc() })
+	rand.Read(s.marker[:]) // never fails: crypto/rand
+	return s
 }
 
 // order returns the servers in the order in which to try them: the healthy ones by the strategy, then
@@ -108,7 +79,7 @@ func (p *pool) order(now time.Time) []*server {
 	switch p.strategy {
 	case "random":
 		//nolint:gosec // G404: spreads load; nothing depends on its being hard to guess
-		rand.Shuffle(len(healthy), func(i, j int) { healthy[i], healthy[j] = healthy[j], healthy[i] })
+		mathrand.Shuffle(len(healthy), func(i, j int) { healthy[i], healthy[j] = healthy[j], healthy[i] })
 	case "fastest":
 		first := 0
 		for i, s := range healthy {
@@ -117,22 +88,14 @@ func (p *pool) order(now time.Time) []*server {
 			}
 		}
 		//nolint:gosec // G404: as above
-		if len(healthy) > 1 && rand.IntN(probeEvery) == 0 {
-			first = rand.IntN(len(healthy)) //nolint:gosec // G404: as above
+		if len(healthy) > 1 && mathrand.IntN(probeEvery) == 0 {
+			first = mathrand.IntN(len(healthy)) //nolint:gosec // G404: as above
 		}
 		if first > 0 {
 			healthy[0], healthy[first] = healthy[first], healthy[0]
 		}
 	}
 	return append(healthy, others...)
-}
-
-// tryFor is how long the i-th server in order may take.
-func (p *pool) tryFor(i int) time.Duration {
-	if i < len(p.servers)-1 {
-		return min(p.timeout, shortTry)
-	}
-	return p.timeout
 }
 
 func (s *server) healthy(now time.Time) bool {
@@ -152,13 +115,9 @@ func (s *server) answered(rtt time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queries++
-	s.failures, s.down = 0, 0
+	s.failures, s.down, s.revived = 0, 0, false
 	s.until = time.Time{}
-	if s.rtt == 0 {
-		s.rtt = rtt
-	} else {
-		s.rtt += (rtt - s.rtt) / 8 // RFC 6298's weight
-	}
+	s.measure(rtt)
 }
 
 // didNotAnswer records a timeout or a network error.
@@ -174,6 +133,12 @@ func (s *server) didNotAnswer(now time.Time) {
 	if s.failures >= failuresToDown {
 		s.down = min(max(2*s.down, downFirst), downMost)
 		s.until = now.Add(s.down)
+		switch {
+		case s.revived: // by a probe, to no purpose
+			s.probeAt, s.revived = s.until, false
+		case s.failures == failuresToDown:
+			s.probePause, s.probeAt = probeFirst, now.Add(probeFirst)
+		}
 	}
 }
 
@@ -184,5 +149,6 @@ func (s *server) stats(now time.Time) UpstreamStats {
 	dead := s.failures >= failuresToDown && now.Sub(s.since) >= deadAfter
 	return UpstreamStats{
 		Server: s.String(), Healthy: !dead, RTT: s.rtt, Queries: s.queries, Failures: s.failed,
+		LeadsBack: !s.backAt.IsZero() && now.Sub(s.backAt) < leadsBackFor,
 	}
 }

@@ -120,11 +120,32 @@ func TestParseUpstream(t *testing.T) {
 		"udp://2001:db8::1":        "udp://[2001:db8::1]:53",
 		"udp://[2001:db8::1]:5353": "udp://[2001:db8::1]:5353",
 		"::ffff:192.0.2.1":         "udp://192.0.2.1:53",
-		"tls://192.0.2.1#dns.x":    "error: later version",
+		"tls://192.0.2.1#dns.X.":   "tls://192.0.2.1:853#dns.x",
+		"tls://[2001:db8::1]:8853": "tls://[2001:db8::1]:8853",
+		"tls://dns.example":        "tls://dns.example:853",
+		"quic://dns.example:8853":  "quic://dns.example:8853",
+		"quic://192.0.2.1#a-b.x":   "quic://192.0.2.1:853#a-b.x",
+		"https://dns.example/q":    "https://dns.example/q",
+		"https://dns.example:44/q": "https://dns.example:44/q",
+		"https://192.0.2.1/q#d.x":  "https://192.0.2.1/q#d.x",
+		"https://[2001:db8::1]/q":  "https://[2001:db8::1]/q",
+		"https://dns.example/a/%7": "error: not the path of a URL",
+		"https://dns.example/?a=b": "error: not the path of a URL",
+		"https://dns.example":      "error: has no path (https://dns.example/dns-query)",
+		"https://u:p@dns.x/q":      "error: not an address or a name",
+		"https://u@dns.x/q":        "error: not the name of a host",
+		"tls://dns.x#dns.y":        "error: two names",
+		"tls://192.0.2.1#":         "error: not the name of a host",
+		"tls://192.0.2.300":        "error: not the name of a host",
+		"tls://dns.example:0":      "error: not an address or a name",
+		"tls://":                   "error: not the name of a host",
+		"tls://dns.x/dns-query":    "error: not the name of a host",
+		"tls://münchen.example":    "tls://xn--mnchen-3ya.example:853",
+		"udp://192.0.2.1#dns.x":    "error: not an address",
 		"udp://dns.example":        "error: not an address",
 		"udp://192.0.2.1:0":        "error: not an address",
 		"udp://192.0.2.1:70000":    "error: not an address",
-		"ftp://192.0.2.1":          "error: not udp:// or tcp://",
+		"ftp://192.0.2.1":          "error: not udp://, tcp://, tls://, https:// or quic://",
 		"":                         "error: not an address",
 	} {
 		u, err := ParseUpstream(text)
@@ -134,6 +155,8 @@ func TestParseUpstream(t *testing.T) {
 			}
 		} else if err != nil || u.String() != want {
 			t.Errorf("%q: %v %v, want %s", text, u, err, want)
+		} else if again, err := ParseUpstream(u.String()); err != nil || again != u {
+			t.Errorf("%q does not come back from its text: %v %v", text, again, err)
 		}
 	}
 }

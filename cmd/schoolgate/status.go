@@ -106,6 +106,8 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		for _, u := range s.Upstreams {
 			state, rtt := "answers", "-"
 			switch {
+			case u.LeadsBack:
+				state = "LEADS BACK HERE"
 			case !u.Healthy:
 				state = "DOES NOT ANSWER"
 			case u.Queries == 0:

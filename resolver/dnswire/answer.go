@@ -44,6 +44,8 @@ type Answer struct {
 	Rcode uint16
 	// TC says that the answer did not fit; there is no Msg then.
 	TC bool
+	// EDNS says that the response has an OPT record: whoever sent it knows EDNS.
+	EDNS bool
 	// Negative says that there is no record of the type asked for: NXDOMAIN or NODATA (RFC 2308).
 	Negative bool
 	// SOA says that a negative answer has the SOA record without which it may not be kept.
@@ -62,6 +64,9 @@ type Answer struct {
 //     say so: SOA, NS, and those of DNSSEC;
 //   - of the additional section nothing.
 //
+// A server that does not understand a query may say so without the question (RFC 6891 §7): then there is
+// no Msg either.
+//
 // ErrMismatch says that the message answers another question: the right one may still come. The
 // message is only read.
 func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority bool) (Answer, error) {
@@ -70,8 +75,13 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 		return a, ErrMismatch
 	}
 	flags := binary.BigEndian.Uint16(msg[2:])
-	if binary.BigEndian.Uint16(msg) != id || flags&FlagQR == 0 || flags&opcodeMask != 0 ||
-		binary.BigEndian.Uint16(msg[4:]) != 1 {
+	if binary.BigEndian.Uint16(msg) != id || flags&FlagQR == 0 || flags&opcodeMask != 0 {
+		return a, ErrMismatch
+	}
+	if notUnderstood(msg) {
+		return Answer{Rcode: flags & 0xF}, nil
+	}
+	if binary.BigEndian.Uint16(msg[4:]) != 1 {
 		return a, ErrMismatch
 	}
 	var buf [MaxName]byte
@@ -105,6 +115,7 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 			return a, ErrFormat
 		}
 		if rr.Type == TypeOPT {
+			a.EDNS = true
 			a.Rcode |= uint16(rr.TTL>>24) << 4
 		}
 		off = rr.End

@@ -135,7 +135,8 @@ func AppendPadding(msg []byte, opt, block, most int) []byte {
 
 // AppendQuery appends a query for a forwarder to send: recursion desired, an OPT record with our
 // UDP size and the DO bit, no client subnet (RFC 7871 §11.1: a pupil's address is nobody's business).
-// AD asks to be told what was validated (RFC 6840 §5.7).
+// AD asks to be told what was validated (RFC 6840 §5.7). With a udpSize of 0 there is no OPT record, for
+// servers that do not know it. AppendQueryOptions adds to what it made.
 func AppendQuery(msg []byte, id uint16, name []byte, typ, class, udpSize uint16, do, cd bool) []byte {
 	flags := FlagRD | FlagAD
 	if cd {
@@ -143,10 +144,17 @@ func AppendQuery(msg []byte, id uint16, name []byte, typ, class, udpSize uint16,
 	}
 	start := len(msg)
 	msg = append(msg, make([]byte, headerLen)...)
-	PutHeader(msg[start:], Header{ID: id, Flags: flags, Questions: 1, More: 1})
+	h := Header{ID: id, Flags: flags, Questions: 1}
+	if udpSize > 0 {
+		h.More = 1
+	}
+	PutHeader(msg[start:], h)
 	msg = append(msg, name...)
 	msg = binary.BigEndian.AppendUint16(msg, typ)
 	msg = binary.BigEndian.AppendUint16(msg, class)
+	if udpSize == 0 {
+		return msg
+	}
 	return AppendOPT(msg, udpSize, 0, do, EDENone)
 }
 

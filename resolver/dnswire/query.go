@@ -70,8 +70,10 @@ type Query struct {
 	// there is none. They are 8, the client's cookie, or 16 to 40, the server's behind it.
 	CookieAt, CookieLen int
 
-	name    [MaxName]byte
-	nameLen int
+	name     [MaxName]byte
+	nameLen  int
+	hops     [MaxHops]Marker
+	hopCount int
 }
 
 // Name is the QNAME's key. It is of the Query: a caller that keeps it copies it.
@@ -96,6 +98,7 @@ const (
 func (q *Query) Parse(msg []byte) Status {
 	q.QuestionEnd, q.nameLen, q.EDNS, q.DO, q.UDPSize, q.Type, q.Class = 0, 0, false, false, 0, 0, 0
 	q.Padding, q.Keepalive, q.NSID, q.CookieAt, q.CookieLen = false, false, false, 0, 0
+	q.hopCount = 0
 	if len(msg) < headerLen {
 		return StatusIgnore
 	}
@@ -221,6 +224,8 @@ func (q *Query) parseOptions(msg []byte, off, end int) bool {
 			q.Keepalive = true
 		case OptionPadding:
 			q.Padding = true
+		case optionHops:
+			q.noteHops(msg[data : data+size])
 		}
 		off = data + size
 	}

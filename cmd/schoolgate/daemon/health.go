@@ -40,7 +40,10 @@ func (d *Daemon) ownProblems() []string {
 	}
 	out = append(out, d.tls.problems(d.now(), s.filter.Config.Timezone)...)
 	for _, u := range d.resolver.Stats().Upstreams {
-		if !u.Healthy {
+		switch {
+		case u.LeadsBack:
+			out = append(out, "upstream "+u.Server+" leads back to this resolver: questions sent to it came back")
+		case !u.Healthy:
 			out = append(out, "upstream "+u.Server+" does not answer")
 		}
 	}

@@ -23,12 +23,17 @@ import (
 // asked.
 func lookups(config func() *config.Config) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		return &lookup{ctx: ctx, config: config, system: server{network, address}}, nil
+		return &lookup{ctx: ctx, config: config, system: server{network: network, address: address}}, nil
 	}}
 }
 
-// server is one to ask: "udp" or "tcp", and its address with port.
-type server struct{ network, address string }
+// server is one to ask: "udp" or "tcp" with its address and port, or an encrypted one, with those that
+// know where it is.
+type server struct {
+	network, address string
+	encrypted        resolver.Upstream
+	bootstrap        []resolver.Upstream
+}
 
 // serversFor are those to ask for a name, in order: those of the school's own zone that it is in, else
 // the upstreams. key is as dnswire.Query.Name.
@@ -43,14 +48,14 @@ func serversFor(cfg *config.Config, key []byte) []server {
 	}
 	var servers []server
 	for _, u := range upstreams.Servers {
-		servers = append(servers, serverOf(u))
+		network, address, _ := strings.Cut(u.String(), "://")
+		s := server{network: network, address: address}
+		if u.Encrypted() {
+			s.encrypted, s.bootstrap = u, upstreams.Bootstrap
+		}
+		servers = append(servers, s)
 	}
 	return servers
-}
-
-func serverOf(u resolver.Upstream) server {
-	network, address, _ := strings.Cut(u.String(), "://")
-	return server{network, address}
 }
 
 // lookup is a connection for one question of Go's resolver, which takes it for one over TCP (RFC 1035
@@ -111,9 +116,12 @@ func (l *lookup) ask(s server, question []byte, questionEnd, left int) ([]byte, 
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, time.Until(deadline)/time.Duration(left))
 	defer cancel()
+	if s.encrypted.Encrypted() {
+		return resolver.Exchange(ctx, s.encrypted, s.bootstrap, question)
+	}
 	answer, err := exchange(ctx, s, question, questionEnd)
 	if err == nil && answer[2]&0x02 != 0 && s.network == "udp" {
-		answer, err = exchange(ctx, server{"tcp", s.address}, question, questionEnd)
+		answer, err = exchange(ctx, server{network: "tcp", address: s.address}, question, questionEnd)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", s.address, err)

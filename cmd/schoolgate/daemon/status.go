@@ -96,6 +96,8 @@ type UpstreamStatus struct {
 	RTTMillis float64 `json:"rtt_ms"` // 0: it has not answered yet
 	Queries   uint64  `json:"queries"`
 	Failures  uint64  `json:"failures"`
+	// LeadsBack says that questions sent to it came back to this resolver.
+	LeadsBack bool `json:"leads_back"`
 }
 
 // QueueStatus is the alerts that wait for one receiver.
@@ -238,6 +240,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 	for _, u := range stats.Upstreams {
 		st.Upstreams = append(st.Upstreams, UpstreamStatus{
 			Server: u.Server, Healthy: u.Healthy, RTTMillis: float64(u.RTT.Microseconds()) / 1000, Queries: u.Queries, Failures: u.Failures,
+			LeadsBack: u.LeadsBack,
 		})
 	}
 	return st

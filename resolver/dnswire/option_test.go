@@ -1,0 +1,135 @@
+package dnswire_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"schoolgate/resolver/dnswire"
+)
+
+func marker(b byte) (m dnswire.Marker) {
+	copy(m[:], bytes.Repeat([]byte{b}, len(m)))
+	return m
+}
+
+func TestHopsAndPaddingAreReadBackAndAreWellFormed(t *testing.T) {
+	key := []byte("\x01a\x07example\x00")
+	for hops := range dnswire.MaxHops + 1 {
+		for _, block := range []int{0, 128} {
+			var markers []dnswire.Marker
+			for i := range hops {
+				markers = append(markers, marker(byte(i)))
+			}
+			packet := dnswire.AppendQuery(nil, 7, key, dns.TypeA, dnswire.ClassIN, 1232, true, false)
+			packet = dnswire.AppendQueryOptions(packet, markers, block)
+			if block > 0 && len(packet)%block != 0 {
+				t.Errorf("%d hops: %d octets", hops, len(packet))
+			}
+			m := new(dns.Msg)
+			if err := m.Unpack(packet); err != nil || m.IsEdns0() == nil || !m.IsEdns0().Do() {
+				t.Fatalf("%d hops: %v %v", hops, err, m)
+			}
+			var q dnswire.Query
+			if status := q.Parse(packet); status != dnswire.StatusOK || !slices.Equal(q.Hops(), markers) {
+				t.Errorf("status %d, hops %x, want %x", status, q.Hops(), markers)
+			}
+			if q.Parse(pack(t, question("b.example", dns.TypeA))); len(q.Hops()) != 0 {
+				t.Error("the hops of the query before are left")
+			}
+		}
+	}
+}
+
+func TestEveryLengthOfANameIsPaddedToTheBlock(t *testing.T) {
+	for size := 1; size < 63; size++ {
+		key := append(append([]byte{byte(size)}, bytes.Repeat([]byte("x"), size)...), 0)
+		packet := dnswire.AppendQueryOptions(dnswire.AppendQuery(nil, 7, key, dns.TypeA, dnswire.ClassIN, 1232, false, false), nil, 128)
+		if len(packet) != 128 || new(dns.Msg).Unpack(packet) != nil {
+			t.Errorf("a label of %d: %d octets", size, len(packet))
+		}
+	}
+}
+
+func TestSomebodyElsesOptionHasNoHops(t *testing.T) {
+	for _, data := range []string{"", "sgl1", "sgl1short", "sgl2" + fmt.Sprintf("%16d", 1), fmt.Sprintf("%16d", 1), "sgl"} {
+		m := question("a.example", dns.TypeA)
+		m.SetEdns0(1232, false)
+		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65353, Data: []byte(data)}}
+		var q dnswire.Query
+		if status := q.Parse(pack(t, m)); status != dnswire.StatusOK || len(q.Hops()) != 0 {
+			t.Errorf("%q: status %d, %d hops", data, status, len(q.Hops()))
+		}
+	}
+}
+
+func TestMoreHopsThanThereMayBeAreAsManyAsThereMayBe(t *testing.T) {
+	m := question("a.example", dns.TypeA)
+	m.SetEdns0(1232, false)
+	option := &dns.EDNS0_LOCAL{Code: 65353, Data: append([]byte("sgl1"), bytes.Repeat([]byte("0123456789abcdef"), 5)...)}
+	m.IsEdns0().Option = []dns.EDNS0{option, option, option}
+	var q dnswire.Query
+	if q.Parse(pack(t, m)); len(q.Hops()) != dnswire.MaxHops {
+		t.Errorf("%d hops", len(q.Hops()))
+	}
+}
+
+func TestAQueryWithoutEDNSHasNoOPTRecord(t *testing.T) {
+	m := new(dns.Msg)
+	if err := m.Unpack(dnswire.AppendQuery(nil, 7, []byte("\x01a\x00"), dns.TypeA, dnswire.ClassIN, 0, true, true)); err != nil {
+		t.Fatal(err)
+	}
+	if m.IsEdns0() != nil || len(m.Extra) != 0 || !m.CheckingDisabled || m.Question[0].Name != "a." {
+		t.Errorf("%v", m)
+	}
+}
+
+func TestWhatIsAnAnswerToAQuery(t *testing.T) {
+	query := pack(t, question("A.example", dns.TypeA))
+	answer := func(change func(m *dns.Msg)) []byte {
+		m := new(dns.Msg).SetReply(question("a.EXAMPLE", dns.TypeA))
+		change(m)
+		return pack(t, m)
+	}
+	for name, test := range map[string]struct {
+		response []byte
+		want     bool
+	}{
+		"the answer, in another case":           {answer(func(*dns.Msg) {}), true},
+		"another name":                          {answer(func(m *dns.Msg) { m.Question[0].Name = "b.example." }), false},
+		"another type":                          {answer(func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeAAAA }), false},
+		"another class":                         {answer(func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), false},
+		"no response":                           {answer(func(m *dns.Msg) { m.Response = false }), false},
+		"no question":                           {answer(func(m *dns.Msg) { m.Question = nil }), false},
+		"two questions":                         {answer(func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), false},
+		"FORMERR without a question":            {answer(func(m *dns.Msg) { m.Question, m.Rcode = nil, dns.RcodeFormatError }), true},
+		"SERVFAIL without a question":           {answer(func(m *dns.Msg) { m.Question, m.Rcode = nil, dns.RcodeServerFailure }), false},
+		"half a question":                       {answer(func(*dns.Msg) {})[:20], false},
+		"a question without its type and class": {answer(func(*dns.Msg) {})[:23], false},
+		"nothing":                               {nil, false},
+	} {
+		if got := dnswire.IsAnswer(test.response, query); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAServerThatDidNotUnderstandNeedNotRepeatTheQuestion(t *testing.T) {
+	header := binary.BigEndian.AppendUint16([]byte{0, 7}, 1<<15|dnswire.RcodeFormErr)
+	header = append(header, make([]byte, 8)...)
+	key := []byte("\x01a\x00")
+	if a, err := dnswire.ParseAnswer(header, 7, key, dns.TypeA, false); err != nil || a.Rcode != dnswire.RcodeFormErr || a.Msg != nil || a.EDNS {
+		t.Errorf("%+v %v", a, err)
+	}
+	if _, err := dnswire.ParseAnswer(header, 8, key, dns.TypeA, false); err == nil {
+		t.Error("taken with another id")
+	}
+	header[3] = byte(dnswire.RcodeServFail)
+	if _, err := dnswire.ParseAnswer(header, 7, key, dns.TypeA, false); err == nil {
+		t.Error("SERVFAIL taken without its question")
+	}
+}
