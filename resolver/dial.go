@@ -30,7 +30,7 @@ func newPlace(u Upstream, names *bootstrap, roots *x509.CertPool) *place {
 	}
 	name := u.name
 	if name == "" {
-		name = u.addr.Addr().WithZone("").String()
+		name = u.addr.Addr().String()
 	}
 	p.tls = &tls.Config{
 		ServerName: name, RootCAs: roots, MinVersion: tls.VersionTLS12,

@@ -15,27 +15,36 @@ import (
 // leadsBackFor is how long a server is named as one that leads back, after it did.
 const leadsBackFor = 10 * time.Minute
 
-// loops answers a query that has been here before, or in more resolvers than make sense. The extended
-// error is the one for every failure upstream (No Reachable Authority): RFC 8914 has none for loops, and
-// what the asker should do is the same, ask elsewhere.
+// loops answers a query that has been here before. It comes before the policy is asked: what is blocked
+// for the network of the resolver in between would else be the answer to whoever asked first, whose groups
+// may allow it. The extended error is the one for every failure upstream (No Reachable Authority): RFC 8914
+// has none for loops, and what the asker should do is the same, ask elsewhere.
 func (r *Resolver) loops(q *query) bool {
-	hops := q.msg.Hops()
-	if len(hops) == 0 {
-		return false
-	}
-	found := len(hops) >= dnswire.MaxHops
-	for _, h := range hops {
+	found := false
+	for _, h := range q.msg.Hops() {
 		if s, ours := r.markers.Load(h); ours {
-			s.(*server).cameBackAt(time.Now())
+			s.(*server).cameBackAt(q.received)
 			found = true
 		}
 	}
-	if !found {
+	if found {
+		r.loop(q)
+	}
+	return found
+}
+
+// cameTooFar answers a query that has come through more resolvers than make sense.
+func (r *Resolver) cameTooFar(q *query) bool {
+	if len(q.msg.Hops()) < dnswire.MaxHops {
 		return false
 	}
+	r.loop(q)
+	return true
+}
+
+func (r *Resolver) loop(q *query) {
 	r.metrics.loops.Inc()
 	q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDENoReachableAuthority)
-	return true
 }
 
 // cameBackAt takes note that a question sent to s has come back.

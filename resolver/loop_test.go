@@ -124,6 +124,18 @@ func TestMarkersAreHandedOnWithinBounds(t *testing.T) {
 	}
 }
 
+func TestALoopIsFoundBeforeThePolicyOfTheResolverInBetween(t *testing.T) {
+	s := start(t, nil)
+	s.forwardTo(t, "udp://"+s.addr)
+	// Staff may see it. What comes back comes from 127.0.0.1, as if a pupil had asked.
+	if r := s.exchange(t, ask("porn.example", dns.TypeA), "udp", "127.0.0.9"); !isFailure(r) || s.loops(t) != 1 {
+		t.Errorf("%d loops, got %v", s.loops(t), r)
+	}
+	if events := s.record.taken(); len(events) != 1 {
+		t.Errorf("%d events, want one of who asked", len(events))
+	}
+}
+
 func TestBlockedAndCachedNamesAreAnsweredWhereverTheyComeFrom(t *testing.T) {
 	s := start(t, nil)
 	s.forwardTo(t, "udp://"+s.addr)

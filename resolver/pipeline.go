@@ -76,7 +76,7 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 	case q.msg.Class != dnswire.ClassIN:
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDENotSupported)
 	default:
-		return true
+		return !r.loops(q)
 	}
 	return false
 }
@@ -155,7 +155,7 @@ func (r *Resolver) answer(q *query) (settled bool) {
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDENotSupported)
 		return true
 	}
-	if r.loops(q) {
+	if r.cameTooFar(q) {
 		return true
 	}
 	pool := q.snapshot.pool

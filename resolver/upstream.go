@@ -1,8 +1,10 @@
 package resolver
 
 import (
+	"cmp"
 	"crypto/rand"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,17 +83,10 @@ func (p *pool) order(now time.Time) []*server {
 		//nolint:gosec // G404: spreads load; nothing depends on its being hard to guess
 		mathrand.Shuffle(len(healthy), func(i, j int) { healthy[i], healthy[j] = healthy[j], healthy[i] })
 	case "fastest":
-		first := 0
-		for i, s := range healthy {
-			if s.roundTrip() < healthy[first].roundTrip() {
-				first = i
-			}
-		}
+		slices.SortStableFunc(healthy, func(a, b *server) int { return cmp.Compare(a.roundTrip(), b.roundTrip()) })
 		//nolint:gosec // G404: as above
 		if len(healthy) > 1 && mathrand.IntN(probeEvery) == 0 {
-			first = mathrand.IntN(len(healthy)) //nolint:gosec // G404: as above
-		}
-		if first > 0 {
+			first := mathrand.IntN(len(healthy)) //nolint:gosec // G404: as above
 			healthy[0], healthy[first] = healthy[first], healthy[0]
 		}
 	}

@@ -379,3 +379,40 @@ func TestZonesTakeEncryptedServers(t *testing.T) {
 		t.Errorf("got %v", r)
 	}
 }
+
+func TestOverHTTPSAConnectionThatTheServerClosedIsReplaced(t *testing.T) {
+	ca := newAuthority(t)
+	e, closeAll := startHTTPSClosing(t, ca.config(t, ""), true)
+	s := start(t, to(t, ca.roots, e.text))
+	for _, host := range []string{"a.example", "b.example", "c.example"} {
+		if r := s.exchange(t, ask(host, dns.TypeA), "udp", ""); len(r.Answer) != 1 {
+			t.Errorf("%s: %v", host, r)
+		}
+		closeAll()
+	}
+}
+
+func TestAServerOfHTTPSWithoutHTTP2IsAskedAllTheSame(t *testing.T) {
+	ca := newAuthority(t)
+	e, _ := startHTTPSClosing(t, ca.config(t, ""), false)
+	s := start(t, to(t, ca.roots, e.text))
+	if n := s.askAll(t, "a", 20); n != 20 {
+		t.Errorf("%d of 20 answered", n)
+	}
+}
+
+// startHTTPSClosing is a server whose connections can be closed, with HTTP/2 or without.
+func startHTTPSClosing(t testing.TB, config *tls.Config, http2 bool) (e *encrypted, closeAll func()) {
+	t.Helper()
+	e = &encrypted{}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/dns-message")
+		_, _ = w.Write(answered(query))
+	}))
+	s.EnableHTTP2, s.TLS = http2, config
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	e.text = "https://" + s.Listener.Addr().String() + "/dns-query"
+	return e, s.CloseClientConnections
+}

@@ -103,11 +103,15 @@ func (u *Upstream) parsePath(rest string) (host string, err error) {
 // parseHost reads an address or, where the protocol knows names, a name, with an optional port.
 func (u *Upstream) parseHost(text string) error {
 	port := defaultPorts[u.protocol]
-	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+	bare := text
+	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
+		bare = text[1 : len(text)-1]
+	}
+	if addr, err := netip.ParseAddr(bare); err == nil && u.takesZone(addr.Zone()) {
 		u.addr = netip.AddrPortFrom(addr.Unmap(), port)
 		return nil
 	}
-	if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 {
+	if addr, err := netip.ParseAddrPort(text); err == nil && addr.Port() != 0 && u.takesZone(addr.Addr().Zone()) {
 		u.addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 		return nil
 	}
@@ -126,6 +130,14 @@ func (u *Upstream) parseHost(text string) error {
 	var err error
 	u.name, err = hostName(host)
 	return err
+}
+
+// takesZone reports whether an IPv6 address may have this zone, the name of an interface: certificates know
+// none.
+func (u *Upstream) takesZone(zone string) bool {
+	return zone == "" || !u.Encrypted() && !strings.ContainsFunc(zone, func(c rune) bool {
+		return c <= ' ' || c > '~' || strings.ContainsRune("[]%/#", c)
+	})
 }
 
 var errHostName = errors.New("is not the name of a host (dns.example)")

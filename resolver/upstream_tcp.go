@@ -288,7 +288,7 @@ func (s *pipe) abandon(id uint16, question *pipeQuestion) {
 	if s.waiting[id] != question {
 		return
 	}
-	if !question.sent.IsZero() && s.heard.Before(question.sent) {
+	if !question.sent.IsZero() && !s.heard.After(question.sent) {
 		s.retireLocked()
 	}
 	s.leave(id)
@@ -298,7 +298,7 @@ func (s *pipe) abandon(id uint16, question *pipeQuestion) {
 // it. The caller holds pool.mu.
 func (s *pipe) leave(id uint16) {
 	delete(s.waiting, id)
-	if s.retired && len(s.waiting) == 0 {
+	if s.retired && len(s.waiting) == 0 && s.conn != nil { // nil: it was never there
 		s.finished = true
 		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 	}

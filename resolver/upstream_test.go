@@ -187,3 +187,22 @@ func TestParseRecord(t *testing.T) {
 		}
 	}
 }
+
+func FuzzAServerComesBackFromItsText(f *testing.F) {
+	for _, text := range []string{"192.0.2.1", "udp://[2001:db8::1]:5353", "tls://192.0.2.1#dns.x", "https://dns.example:44/q", "https://[::1]/a%20b#c", "quic://fe80::1%eth0#x"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := ParseUpstream(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseUpstream(u.String())
+		if err != nil || again != u {
+			t.Errorf("%q is %q, and that %q: %v", text, u, again, err)
+		}
+		if u.Host() == "" && !u.AddrPort().IsValid() || u.AddrPort().Port() == 0 {
+			t.Errorf("%q leads nowhere: %+v", text, u)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package dnswire_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -132,4 +133,25 @@ func TestAServerThatDidNotUnderstandNeedNotRepeatTheQuestion(t *testing.T) {
 	if _, err := dnswire.ParseAnswer(header, 7, key, dns.TypeA, false); err == nil {
 		t.Error("SERVFAIL taken without its question")
 	}
+}
+
+// What is handed on as the answer to a query is what ParseAnswer would not take for another's.
+func FuzzIsAnswerAgreesWithParseAnswer(f *testing.F) {
+	key := []byte("\x01a\x07example\x00")
+	query := dnswire.AppendQuery(nil, 0, key, dns.TypeA, dnswire.ClassIN, 0, false, false)
+	f.Add(pack(f, new(dns.Msg).SetReply(question("A.example", dns.TypeA))))
+	f.Add([]byte("\x00\x07\x80\x01\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, response []byte) {
+		if len(response) < 12 {
+			if dnswire.IsAnswer(response, query) {
+				t.Fatal("half a header is an answer")
+			}
+			return
+		}
+		response[2] &^= 0x78 // the opcode, which only ParseAnswer looks at
+		_, err := dnswire.ParseAnswer(response, binary.BigEndian.Uint16(response), key, dns.TypeA, false)
+		if mismatch := errors.Is(err, dnswire.ErrMismatch); mismatch == dnswire.IsAnswer(response, query) {
+			t.Fatalf("ParseAnswer: %v, IsAnswer: %v", err, !mismatch)
+		}
+	})
 }
