@@ -179,20 +179,14 @@ func TestCurlAsksOverHTTP2AndHTTP1(t *testing.T) {
 	s := newEncryptedSite(t)
 	s.start(t)
 	url := fmt.Sprintf("https://127.0.0.1:%d/dns-query", s.doh)
-	curl := func(options ...string) (head string, body []byte) {
+	curl := func(options ...string) (head string, body []byte, err error) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "body")
 		out, err := exec.Command("curl", append([]string{
 			"--silent", "--show-error", "--max-time", "10", "--cacert", s.ca, "--interface", pupil, "--dump-header", "-", "--output", file,
 		}, options...)...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("curl %v: %v\n%s", options, err, out)
-		}
-		body, err = os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.ToLower(string(out)), body
+		body, _ = os.ReadFile(file) // none where curl failed
+		return strings.ToLower(string(out)), body, err
 	}
 	query := question("www.games.example", 1, true)
 	posted := filepath.Join(t.TempDir(), "query")
@@ -203,10 +197,10 @@ func TestCurlAsksOverHTTP2AndHTTP1(t *testing.T) {
 			{version, url + "?dns=" + encoded},
 			{version, "--data-binary", "@" + posted, "--header", "content-type: application/dns-message", url},
 		} {
-			head, body := curl(options...)
-			if !strings.HasPrefix(head, status+"200") || !strings.Contains(head, "content-type: application/dns-message\r\n") ||
+			head, body, err := curl(options...)
+			if err != nil || !strings.HasPrefix(head, status+"200") || !strings.Contains(head, "content-type: application/dns-message\r\n") ||
 				!strings.Contains(head, "cache-control: max-age=30\r\n") || len(body) < 12 || body[3]&0xF != 3 || !bytes.HasPrefix(body, query[:2]) {
-				t.Errorf("curl %v:\n%s%x", options, head, body)
+				t.Errorf("curl %v: %v\n%s%x", options, err, head, body)
 			}
 		}
 		for want, options := range map[string][]string{
@@ -214,7 +208,8 @@ func TestCurlAsksOverHTTP2AndHTTP1(t *testing.T) {
 			"413": {"--data-binary", "@" + program, "--header", "content-type: application/dns-message", url},
 			"415": {"--data-binary", "@" + posted, url},
 		} {
-			if head, _ := curl(append(options, version, "--header", "expect:")...); !strings.HasPrefix(head, status+want) {
+			// Its error is not looked at: it may be that the rest of a body was not wanted while it was being sent.
+			if head, _, _ := curl(append(options, version, "--header", "expect:")...); !strings.HasPrefix(head, status+want) {
 				t.Errorf("curl %v: want %s\n%s", options, want, head)
 			}
 		}
