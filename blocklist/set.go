@@ -27,6 +27,8 @@ type Set struct {
 	parts     []placed
 	addresses addresses
 	sources   []Source
+	// uneven says that some name is in other categories than all below it, as an RPZ zone may have it.
+	uneven bool
 }
 
 // placed is a part with what its values mean in a set.
@@ -54,6 +56,7 @@ func NewSet(sources []Source, parts []Placed) *Set {
 				p.values[i].all = p.values[i].all.With(category[group])
 			}
 			p.values[i].self, p.values[i].below = p.categories(sources, v.Self), p.categories(sources, v.Below)
+			s.uneven = s.uneven || p.values[i].self != p.values[i].all || p.values[i].below != p.values[i].all
 		}
 		s.parts = append(s.parts, p)
 	}
@@ -99,10 +102,13 @@ func (s *Set) Match(key []byte) (cs Categories) {
 	return cs
 }
 
-// OpenBelow reports whether some name below this one is in none of the categories cs, as an RPZ zone
-// may have it: an answer for the name must then not say that nothing is below it (RFC 8020). It may
+// OpenBelow reports whether some name below this one, which Match finds in some of cs, is in none of the
+// categories cs, as an RPZ zone may have it: an answer for the name must then not say that nothing is below it (RFC 8020). It may
 // report so too where names below are in different ones of cs. key is as for Match.
 func (s *Set) OpenBelow(key []byte, cs Categories) bool {
+	if !s.uneven {
+		return false
+	}
 	var labels [maxLabels]uint8
 	n := labelStarts(key, &labels)
 	var all Categories

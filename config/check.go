@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"schoolgate/blocklist"
@@ -95,44 +94,6 @@ func (c *checker) regularFile(p value[string]) {
 	if err := regular(path, info); err != nil {
 		c.fail(p.place, "", "%q %v", p.v, err)
 	}
-}
-
-// listenOn checks the sockets. Two on one address would fail only when they are opened.
-func (c *checker) listenOn() {
-	taken := map[string]string{}
-	take := func(p place, address string) {
-		a, err := netip.ParseAddrPort(address)
-		if err != nil || a.Port() == 0 {
-			return
-		}
-		if other, again := taken[address]; again {
-			c.fail(p, "", "%s is taken by %s", address, other)
-			return
-		}
-		taken[address] = p.path
-	}
-	for _, a := range c.listen.dns.all {
-		for _, socket := range c.machine.sockets(a.v) {
-			take(a.place, socket.String())
-			c.cfg.Listen = append(c.cfg.Listen, socket)
-		}
-	}
-	if len(c.listen.dns.all) == 0 && !c.failed(place{path: "listen"}) && c.listen.written() {
-		c.fail(c.listen.dns.place, `write ["127.0.0.1:5300"], or [":53"]`, "there is no address to listen on")
-	}
-	for _, s := range []value[string]{c.listen.console, c.listen.metrics} {
-		address := s.v
-		if s.path == "listen.console" && !s.written() {
-			continue // nothing listens there yet
-		}
-		if strings.HasPrefix(address, ":") {
-			address = "[::]" + address
-		}
-		take(s.place, strings.Replace(address, "localhost:", "127.0.0.1:", 1))
-	}
-	c.cfg.Metrics = c.listen.metrics.v
-	c.regularFile(c.listen.tls.certificate)
-	c.regularFile(c.listen.tls.key)
 }
 
 // forward fills the upstreams and the zones.
@@ -237,6 +198,7 @@ func (c *checker) answer() {
 	c.cfg.Cache = resolver.CacheTimes{
 		MinTTL: c.cache.minTTL.v, MaxTTL: c.cache.maxTTL.v,
 		ClientTTL: c.cache.clientTTL.v, NegativeTTL: c.cache.negativeTTL.v,
+		ServeStale: c.cache.stale.v, Prefetch: c.cache.prefetch.v,
 	}
 	if c.cache.minTTL.v > c.cache.maxTTL.v && !c.failed(place{path: "cache"}) {
 		c.fail(c.cache.minTTL.place, "", "is more than cache.max_ttl, %s", formatDuration(c.cache.maxTTL.v))

@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"schoolgate/blocklist"
 	"schoolgate/policy"
+	"schoolgate/resolver"
 )
 
 // private is what access.allow calls so, beside the networks that the machine is on.
@@ -49,11 +51,26 @@ func (c *checker) access() {
 	}
 	for _, f := range c.file.access.trustedForwarders.all {
 		c.tight(f.place, f.v)
+		c.cfg.Access.TrustedForwarders = append(c.cfg.Access.TrustedForwarders, f.v.Prefix)
+	}
+	if forwarders := c.file.access.trustedForwarders; len(forwarders.all) > 0 {
+		c.notYet(forwarders.place)
+	}
+	for _, f := range c.file.access.proxies.all {
+		c.tight(f.place, f.v)
+		if f.v.Bits() == 0 {
+			c.fail(f.place, "name the load balancers", "%s lets anybody pretend to be anybody", f.v.text)
+		}
+		c.cfg.Access.Proxies = append(c.cfg.Access.Proxies, f.v.Prefix)
 	}
 	limit := c.file.access.rateLimit
-	if limit.written() && limit.perSecond.v > 0 {
-		c.notYet(limit.place)
+	if limit.perSecond.v == 0 {
+		return
 	}
+	if limit.burst.v == 0 && !c.failed(limit.burst.place) {
+		c.fail(limit.burst.place, "write queries_per_second: 0 for no limit", "with a burst of 0 nobody could ask anything")
+	}
+	c.cfg.Access.RateLimit = resolver.RateLimit{Every: time.Second / time.Duration(limit.perSecond.v), Burst: limit.burst.v}
 }
 
 // tight warns of a range that is larger than it looks.

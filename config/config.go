@@ -28,6 +28,10 @@ type Config struct {
 	DataDir string
 
 	Listen     []netip.AddrPort // DNS over UDP and TCP
+	DoT        []netip.AddrPort // DNS over TLS
+	DoH        []netip.AddrPort // DNS over HTTPS
+	DoQ        []netip.AddrPort // DNS over QUIC
+	TLS        KeyPair          // there is one where there is one of these
 	Metrics    string           // host:port, "" for none
 	ConsoleURL string
 
@@ -37,6 +41,7 @@ type Config struct {
 	Records      []resolver.Record
 	Cache        resolver.CacheTimes
 	Blocking     resolver.Blocking
+	Access       resolver.Access
 
 	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec

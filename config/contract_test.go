@@ -114,8 +114,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
-		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute},
+		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute, ServeStale: 24 * time.Hour, Prefetch: true},
 		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second},
+		Access:       resolver.Access{RateLimit: resolver.RateLimit{Every: 2 * time.Millisecond, Burst: 1000}},
 		Records:      []resolver.Record{printer},
 		Policy: policy.Spec{
 			Site: "winchelsea",
@@ -237,7 +238,7 @@ timezone: Europe/London
 watch: false
 listen: {dns: ["127.0.0.1:5300"], dot: [], doh: [], doq: [], console: "127.0.0.1:8053", metrics: "127.0.0.1:9053", tls: {certificate: "", key: ""}}
 console_url: ""
-access: {allow: [loopback, private], rate_limit: {queries_per_second: 500, burst: 1000}, trusted_forwarders: []}
+access: {allow: [loopback, private], rate_limit: {queries_per_second: 500, burst: 1000}, trusted_forwarders: [], proxies: []}
 upstreams: {bootstrap: [], strategy: fastest, timeout: 2s}
 cache: {entries: 200000, min_ttl: 0s, max_ttl: 1d, client_ttl: 5m, negative_ttl: 5m, serve_stale: 1d, prefetch: true}
 blocking:

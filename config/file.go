@@ -134,9 +134,9 @@ func (l *listen) fields() []field {
 			key: "dns", kind: many(&l.dns, address()), def: `["127.0.0.1:5300"]`,
 			doc: "DNS over UDP and TCP. `0.0.0.0:53` is every IPv4 address of the machine, `[::]:53` every IPv6 one, `:53` both",
 		},
-		{key: "dot", kind: many(&l.dot, address()), def: "[]", later: true, doc: "DNS over TLS (RFC 7858)"},
-		{key: "doh", kind: many(&l.doh, address()), def: "[]", later: true, doc: "DNS over HTTPS (RFC 8484), path `/dns-query`"},
-		{key: "doq", kind: many(&l.doq, address()), def: "[]", later: true, doc: "DNS over QUIC (RFC 9250)"},
+		{key: "dot", kind: many(&l.dot, address()), def: "[]", doc: "DNS over TLS (RFC 7858), which Android calls Private DNS: `[\":853\"]`"},
+		{key: "doh", kind: many(&l.doh, address()), def: "[]", doc: "DNS over HTTPS (RFC 8484), path `/dns-query`: `[\":443\"]`"},
+		{key: "doq", kind: many(&l.doq, address()), def: "[]", doc: "DNS over QUIC (RFC 9250): `[\":853\"]`"},
 		{
 			key: "console", kind: one(&l.console, blank(hostPort())), def: `"127.0.0.1:8053"`, later: true,
 			doc: "The web console and `/api/v1`; empty for none",
@@ -146,8 +146,8 @@ func (l *listen) fields() []field {
 			doc: "`/metrics`, `/healthz`, `/readyz` and `/-/reload`; empty for none",
 		},
 		{
-			key: "tls", kind: mapping(&l.tls), def: "{}", later: true,
-			doc: "For `dot`, `doh`, `doq`, and for the console off loopback",
+			key: "tls", kind: mapping(&l.tls), def: "{}",
+			doc: "For `dot`, `doh` and `doq`. Read again when the files change, within a minute",
 		},
 	}
 }

@@ -40,7 +40,7 @@ func (g *group) fields() []field {
 		{key: "schedule", kind: sections(&g.schedule), later: true, doc: "What a period blocks or unblocks"},
 		{
 			key: "shared", kind: one(&g.shared, boolean()),
-			doc: "Many people behind one address: alerts say \"person unknown\", incidents go by name. False where it is neither written nor inherited",
+			doc: "Many people behind one address: no rate limit, alerts say \"person unknown\", incidents go by name. False where it is neither written nor inherited",
 		},
 		{
 			key: "trust_identity", kind: one(&g.trustIdentity, boolean()), later: true,

@@ -13,6 +13,7 @@ type access struct {
 	allow             values[allowed]
 	rateLimit         rateLimit
 	trustedForwarders values[prefix]
+	proxies           values[prefix]
 }
 
 // allowed is a word of access.allow, or a prefix.
@@ -46,11 +47,15 @@ func (a *access) fields() []field {
 		},
 		{
 			key: "rate_limit", kind: mapping(&a.rateLimit), def: "{}",
-			doc: "How much one address (IPv6: one /64) may ask. Over it TC on UDP and REFUSED on TCP. A later version enforces it",
+			doc: "How much one address (IPv6: one /64) may ask. Over it TC on UDP, so that whoever is at home there comes over TCP, and REFUSED on TCP and encrypted DNS; what is blocked or monitored is recorded all the same. What an address proves to be its own, over TCP or by a DNS cookie (RFC 7873), counts apart from what it does not, so that nobody who forges it silences it. Groups that say `shared` have no limit",
 		},
 		{
-			key: "trusted_forwarders", kind: many(&a.trustedForwarders, addressRange()), def: "[]", later: true,
-			doc: "Whose EDNS client subnet and MAC options are believed",
+			key: "trusted_forwarders", kind: many(&a.trustedForwarders, addressRange()), def: "[]",
+			doc: "Resolvers that ask for many devices: they have no rate limit. Their EDNS client subnet and MAC options are believed in a later version",
+		},
+		{
+			key: "proxies", kind: many(&a.proxies, addressRange()), def: "[]",
+			doc: "Load balancers that put a PROXY header, version 2, before each query over UDP and each connection (plain, `dot`, `doh`): the client is who it names, for groups, rate limit and records. What comes from them without such a header is dropped and counted; from others a header is none. Name only machines that nobody else can send from",
 		},
 	}
 }
@@ -62,8 +67,8 @@ type rateLimit struct {
 
 func (l *rateLimit) fields() []field {
 	return []field{
-		{key: "queries_per_second", kind: one(&l.perSecond, integer(0, 1_000_000)), def: "500", doc: "0 is off"},
-		{key: "burst", kind: one(&l.burst, integer(0, 1_000_000)), def: "1000", doc: "How many at once"},
+		{key: "queries_per_second", kind: one(&l.perSecond, integer(0, 1_000_000)), def: "500", doc: "On average; 0 is off"},
+		{key: "burst", kind: one(&l.burst, integer(0, 1_000_000)), def: "1000", doc: "How many at once, after a while of fewer"},
 	}
 }
 
@@ -156,8 +161,8 @@ func (c *cache) fields() []field {
 		{key: "max_ttl", kind: one(&c.maxTTL, duration(0, most)), def: "1d", doc: "The most that an answer is kept"},
 		{key: "client_ttl", kind: one(&c.clientTTL, duration(time.Second, most)), def: "5m", doc: "The most that a client is given; it is never given more than until its policy changes"},
 		{key: "negative_ttl", kind: one(&c.negativeTTL, duration(0, most)), def: "5m", doc: "The most that NXDOMAIN and NODATA are kept"},
-		{key: "serve_stale", kind: one(&c.stale, duration(0, most)), def: "1d", later: true, doc: "How long an answer that has run out serves while no upstream answers (RFC 8767)"},
-		{key: "prefetch", kind: one(&c.prefetch, boolean()), def: "true", later: true, doc: "Ask anew for popular names before they run out"},
+		{key: "serve_stale", kind: one(&c.stale, duration(0, most)), def: "1d", doc: "How long an answer that has run out serves while no upstream answers (RFC 8767); 0s: not at all"},
+		{key: "prefetch", kind: one(&c.prefetch, boolean()), def: "true", doc: "Ask anew for names that are asked for before they run out"},
 	}
 }
 

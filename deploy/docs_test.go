@@ -1,9 +1,15 @@
 package deploy_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -193,7 +199,27 @@ func checkConfiguration(t *testing.T, block string) {
 	}
 }
 
-// createFiles creates each list and secret that a configuration names.
+// createPair creates a certificate and its key.
+func createPair(t *testing.T, certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"dns.school.example"}, NotAfter: time.Now().Add(90 * 24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, certificate, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+}
+
+// createFiles creates each list, certificate and secret that a configuration names.
 func createFiles(t *testing.T, dir string, value any) {
 	t.Helper()
 	switch value := value.(type) {
@@ -205,6 +231,9 @@ func createFiles(t *testing.T, dir string, value any) {
 				write(t, filepath.Join(dir, name), "https://listed.example/\n")
 			case "secret_file":
 				write(t, filepath.Join(dir, name), webhookSecret)
+			case "certificate":
+				key, _ := value["key"].(string)
+				createPair(t, filepath.Join(dir, name), filepath.Join(dir, key))
 			}
 			createFiles(t, dir, inner)
 		}

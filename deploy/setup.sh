@@ -21,6 +21,8 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 # What the tests call, and the Debian package that has it.
 tools=(
   dig:bind9-dnsutils              # the client of the end-to-end tests
+  kdig:knot-dnsutils              # the client of their encrypted DNS
+  curl:curl                       # and of DNS over HTTPS
   unbound:unbound                 # their upstream
   dnsperf:dnsperf                 # questions while lists are compiled
   sqlite3:sqlite3                 # the backup of docs/install.md

@@ -16,7 +16,7 @@ type Event struct {
 	Verdict   Verdict
 	Name      blocklist.Name // the QNAME
 	Type      uint16         // the QTYPE
-	Transport string         // "udp" or "tcp"
+	Transport string         // "udp", "tcp", "dot", "doh" or "doq"
 	// Target is what matched where it is not the question: a CNAME, DNAME or SVCB target.
 	Target blocklist.Name
 	// Address is the address of an answer that matched, or the zero Addr.

@@ -79,7 +79,7 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	ex.Rule = ExplainRule{List: a.List, Entry: a.Entry, Via: v.Via.String()}
 	ex.Verdict = map[Action]string{
 		Passthru: "allow", Monitor: "monitor", Block: "block", LocalData: "local", Forward: "local",
-		NXDomain: "local", NoData: "local", Localhost: "local", NotReady: "fail",
+		NXDomain: "local", SelfData: "local", Localhost: "local", NotReady: "fail",
 	}[v.Action]
 	p.steps(&ex, v, a, g, name, at)
 	return ex
@@ -112,7 +112,7 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 	ex.say(stepLocal, "records and zones: none has the name")
 
 	if is, special := map[Action]string{
-		NXDomain: "does not exist", NoData: "exists, without data", Localhost: "this machine",
+		NXDomain: "does not exist", SelfData: "this resolver itself", Localhost: "this machine",
 	}[v.Action]; special {
 		ex.say(stepSpecial, "special names: %s", is)
 		return

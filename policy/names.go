@@ -32,7 +32,7 @@ type special uint8
 const (
 	specialNone special = iota
 	specialNXDomain
-	specialNoData
+	specialSelf
 	specialLocalhost
 )
 
@@ -44,7 +44,7 @@ const (
 // (RFC 6762): many a school's Active Directory is named so, and its servers are the upstream.
 var specials = func() map[string]special {
 	m := map[string]special{
-		"localhost": specialLocalhost, "resolver.arpa": specialNoData,
+		"localhost": specialLocalhost, "resolver.arpa": specialSelf,
 		"use-application-dns.net": specialNXDomain, "mask.icloud.com": specialNXDomain, "mask-h2.icloud.com": specialNXDomain,
 	}
 	for _, n := range []string{

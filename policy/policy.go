@@ -291,10 +291,16 @@ func (p *Policy) Identify(client netip.Addr) (groupIndex uint16, mayAsk bool) {
 // Decide judges the question for name, a key as in blocklist.Name, asked by a client of the group:
 // steps 2 to 7 of the package comment.
 func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
-	g := &p.groups[groupIndex]
-	v := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
-	listed := p.set.Match(name)
+	return p.DecideKnown(groupIndex, name, p.Facts(name), at)
+}
 
+// DecideKnown is Decide for whoever has the name's facts already.
+func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Time) Verdict {
+	v, passes := p.Passes(groupIndex, f)
+	if passes {
+		return v
+	}
+	g, listed := &p.groups[groupIndex], f.Listed
 	var buf [16]*node
 	path, whole := p.names.walk(name, buf[:0])
 
@@ -322,8 +328,8 @@ func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
 			continue
 		case specialNXDomain:
 			v.Action = NXDomain
-		case specialNoData:
-			v.Action = NoData
+		case specialSelf:
+			v.Action = SelfData
 		case specialLocalhost:
 			v.Action = Localhost
 		}
@@ -410,20 +416,6 @@ func (p *Policy) recheckCategories(v Verdict, listed blocklist.Categories, g *gr
 	}
 	return v
 }
-
-// Concerns reports whether Recheck or RecheckAddr could say anything of a target but "pass" to any
-// group at all. A cached answer of which no target concerns the policy needs no second look.
-func (p *Policy) Concerns(target []byte) bool {
-	if p.set.Match(target) != 0 {
-		return true
-	}
-	var buf [16]*node
-	path, _ := p.names.walk(target, buf[:0])
-	return slices.ContainsFunc(path, func(n *node) bool { return len(n.rules) > 0 })
-}
-
-// ConcernsAddr is Concerns for an address.
-func (p *Policy) ConcernsAddr(addr netip.Addr) bool { return p.set.MatchAddr(addr) != 0 }
 
 // NextChange returns the first moment after at at which a verdict may change by itself, or the zero
 // time. No answer may live longer.
@@ -537,6 +529,9 @@ func (p *Policy) Groups() []string {
 	}
 	return all
 }
+
+// Shared reports whether many people sit behind each address of a group.
+func (p *Policy) Shared(group uint16) bool { return p.groups[group].Shared }
 
 // Categories returns the categories; the index of one is its Verdict.Category. The slice must not be
 // changed.

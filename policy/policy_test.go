@@ -148,7 +148,7 @@ func TestDecide(t *testing.T) {
 		"one of nobody's is not":                                 {pupil, "1.1.168.192.in-addr.arpa", policy.NXDomain, "", 0},
 		"a zone that is closed to the group does not exist":      {pupil, "files.staff.internal", policy.NXDomain, "", 0},
 		"a zone that is open to the group is forwarded":          {teacher, "files.staff.internal", policy.Forward, "", 0},
-		"resolver.arpa has no data":                              {pupil, "_dns.resolver.arpa", policy.NoData, "", 0},
+		"resolver.arpa is the resolver's own":                    {pupil, "_dns.resolver.arpa", policy.SelfData, "", 0},
 		"the browser's canary does not exist":                    {teacher, "use-application-dns.net", policy.NXDomain, "", 0},
 		"nor do the relay's names":                               {infant, "mask-h2.icloud.com", policy.NXDomain, "", 0},
 		"localhost is this machine":                              {pupil, "localhost", policy.Localhost, "", 0},
@@ -218,8 +218,9 @@ func TestAnAnswersTargetsAreJudged(t *testing.T) {
 			if v.Action != test.action || p.CategoryName(v.Category) != test.category {
 				t.Errorf("%+v (%s)", v, p.CategoryName(v.Category))
 			}
-			if v.Action == policy.Block && !p.Concerns([]byte(name(t, test.target))) {
-				t.Error("Concerns says that this target concerns nobody")
+			group, _ := p.Identify(test.client)
+			if was := decide(t, p, test.client, test.question); v != was && !p.Concerns(group, p.TargetFacts([]byte(name(t, test.target)))) {
+				t.Error("Concerns says that this target does not matter")
 			}
 		})
 	}
@@ -541,6 +542,9 @@ func TestDecideReadsAsThePackageCommentDoes(t *testing.T) {
 		}
 		if got != want {
 			rt.Fatalf("%s: %s, want %s (listed %v, allow %v, block %v, only %v)", ask, got, want, listed, allow, block, only)
+		}
+		if passed, ok := p.Passes(0, p.Facts([]byte(name(t, ask)))); ok && passed != v {
+			rt.Fatalf("%s passes by its facts, and is judged %+v", ask, v)
 		}
 	})
 }

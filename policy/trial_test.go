@@ -284,6 +284,18 @@ func TestAListOnTrialChangesNoOtherVerdict(t *testing.T) {
 		address := netip.MustParseAddr(addr.Draw(rt, "address"))
 		judge := func(p *policy.Policy) policy.Verdict {
 			v := p.Decide(group, []byte(name(t, question)), noon)
+			if passed, ok := p.Passes(group, p.Facts([]byte(name(t, question)))); ok && passed != v {
+				rt.Fatalf("%s passes by its facts, and is judged %+v", question, v)
+			}
+			facts, before := p.AddrFacts(address), v
+			for _, target := range targets {
+				facts = facts.And(p.TargetFacts([]byte(name(t, target))))
+			}
+			defer func() {
+				if v != before && !p.Concerns(group, facts) {
+					rt.Fatalf("the targets %v and %v concern nobody by their facts, and make %+v of %+v", targets, address, v, before)
+				}
+			}()
 			for _, target := range targets {
 				if v.Action != policy.Block {
 					v = p.Recheck(v, policy.ViaCNAME, []byte(name(t, target)), noon)

@@ -13,7 +13,7 @@ const (
 	LocalData               // answered from the local records; Verdict.Index names them
 	Forward                 // forwarded to the servers of a zone, unfiltered; Verdict.Index names it
 	NXDomain                // a special name, or a zone that is closed to the group: does not exist
-	NoData                  // a special name: exists, without data
+	SelfData                // resolver.arpa: what the resolver says of itself (RFC 9462, RFC 9606), else NODATA
 	Localhost               // localhost and below (RFC 6761 §6.3)
 	Refuse                  // the client may not ask
 	NotReady                // a required list has never been loaded: never open by accident

@@ -17,10 +17,19 @@ import (
 // A flood of cached or blocked names must cost no garbage. The race detector's build allocates where
 // the real one does not, so this runs without it.
 func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
-	s := start(t, nil, startUpstream(t, records("hot.example. 3600 IN A 192.0.2.1")))
+	s := start(t, func(c *resolver.Config) {
+		c.Settings.Access = resolver.Access{
+			RateLimit: resolver.RateLimit{Every: time.Microsecond, Burst: 1_000_000}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		}
+	}, startUpstream(t, records("hot.example. 3600 IN A 192.0.2.1")))
 	s.exchange(t, ask("hot.example", dns.TypeA), "udp", "")
-	for _, name := range []string{"hot.example", "a.noise.example", "localhost"} {
-		packet, err := ask(name, dns.TypeA).Pack()
+	asksForAll := withCookie("0102030405060708")
+	asksForAll.IsEdns0().Option = append(asksForAll.IsEdns0().Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID})
+	for name, q := range map[string]*dns.Msg{
+		"hot.example": ask("hot.example", dns.TypeA), "a.noise.example": ask("a.noise.example", dns.TypeA),
+		"localhost": ask("localhost", dns.TypeA), "localhost with a cookie and NSID": asksForAll,
+	} {
+		packet, err := q.Pack()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,6 +50,28 @@ func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("%s: %v allocations a query", name, n)
 		}
+	}
+}
+
+// Whoever floods gets less of everything, garbage included.
+func TestAQueryOverTheLimitAllocatesNothing(t *testing.T) {
+	s := start(t, func(c *resolver.Config) { c.Settings.Access.RateLimit = slow(1) })
+	packet, err := ask("localhost", dns.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := s.dial(t, "udp", "127.0.0.5")
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	buf := make([]byte, 1500)
+	if n := testing.AllocsPerRun(2000, func() {
+		if _, err := conn.Write(packet); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a query", n)
 	}
 }
 

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"schoolgate/resolver/dnswire"
@@ -19,11 +20,26 @@ func (f *forwarder) ask(c *call) *entry {
 // seek asks one server after the other until one has a good answer. Where a server takes longer than it
 // usually does, the next is asked besides (see tryBoth), once a question at most.
 func (f *forwarder) seek(c *call) (answer dnswire.Answer, answered bool) {
-	started := time.Now()
-	servers := c.pool.order(started)
+	servers := c.pool.order(time.Now())
+	if i := slices.Index(servers, c.tried); i >= 0 {
+		servers = slices.Delete(servers, i, i+1)
+		switch c.came {
+		case cameTooMuch, cameNotKnown:
+			servers = slices.Insert(servers, 0, c.tried)
+		case cameNothing:
+			servers = append(servers, c.tried)
+		case cameRefusal:
+		}
+	}
+	started := c.started
+	if started.IsZero() {
+		started = time.Now()
+	}
 	deadline := started.Add(max(giveUp, c.pool.timeout))
-	c.pool.hedges.earn()
-	mayHedge := true
+	if c.tried == nil {
+		c.pool.hedges.earn()
+	}
+	mayHedge := !c.hedged
 	for len(servers) > 0 && !answered {
 		now := time.Now()
 		timeout := c.pool.tryTime(len(servers), deadline.Sub(now))
@@ -117,36 +133,41 @@ func (f *forwarder) tryBoth(c *call, servers []*server, deadline time.Time) (ans
 // errLoop says that a question came back to this resolver.
 var errLoop = errors.New("the question came back to this resolver")
 
-// try asks one server and takes note of how it did. It returns true for a good answer: one that says what
-// there is, and not that the server could not find out.
+// try asks one server. It returns true for a good answer: one that says what there is, and not that the server
+// could not find out.
 func (f *forwarder) try(c *call, s *server, timeout time.Duration) (dnswire.Answer, bool) {
 	started := time.Now()
 	answer, err := s.exchangeEDNS(c, started.Add(timeout))
-	rtt := time.Since(started)
+	return answer, f.takeNote(c, s, answer, err, started, time.Now())
+}
+
+// takeNote takes note of how a server did, and reports whether its answer is a good one.
+func (f *forwarder) takeNote(c *call, s *server, answer dnswire.Answer, err error, asked, now time.Time) bool {
 	good := err == nil && isGood(answer.Rcode)
-	if err == nil && !good && s.cameBack(started) {
+	if err == nil && !good && s.cameBack(asked) {
 		err = errLoop
 	}
 	switch {
 	case errors.Is(err, errBusy):
-		f.resolver.metrics.overload.Inc()
+		f.resolver.metrics.overload.Add(1)
 	case err != nil:
-		s.didNotAnswer(time.Now())
+		s.didNotAnswer(now)
 		s.metrics.failed(err)
 		f.log.Debug("upstream did not answer", "upstream", s.String(), "error", err)
 	case !good && len(c.hops) > 0:
 		// It may have failed because of a loop that begins at whoever asked us: that says nothing of it.
 		s.metrics.refused.Inc()
 	default:
-		s.answered(rtt)
-		s.metrics.duration.Observe(rtt.Seconds())
+		s.answered(now.Sub(asked))
+		s.metrics.duration.Observe(now.Sub(asked).Seconds())
 		if good {
 			s.metrics.ok.Inc()
 		} else {
+			c.heard.Store(true)
 			s.metrics.refused.Inc() // another server may know better
 		}
 	}
-	return answer, good
+	return good
 }
 
 // isGood reports whether a response code is that of an answer.

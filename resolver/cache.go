@@ -1,78 +1,86 @@
 package resolver
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/maphash"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-
+	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
 
 // cache holds what upstreams said, never what policy said, so that all groups share it and a reload
-// needs no flush. It is split into shards, each with its own lock and its own order of use.
+// needs no flush. It is split into shards, each with a lock of its own that is held for as long as
+// copying an answer takes.
 //
-// Its key is a seeded 64-bit hash, which spares the garbage collector a pointer an entry and the
-// reader an allocation; the entry holds the whole question, so that two questions with one hash
-// push each other out and never get each other's answer.
+// A shard's answers stand one behind the other in a ring of bytes (record) and are found through a hash
+// table of places in it: no pointers, so that the garbage collector has nothing to follow, however many
+// answers there are. The ring grows by segments up to a bound, so what is kept is bounded in bytes and
+// in entries. When room is needed the oldest goes, unless it has been asked for since it was written:
+// then it is written anew at the other end (CLOCK, Corbató 1968, which comes close to least recently
+// used, and of which a hit writes one bit).
+//
+// The hash is seeded, so that nobody can choose names that meet; the record holds the whole question, so
+// that two with one hash never get each other's answer.
 type cache struct {
 	seed   maphash.Seed
-	shards []cacheShard
+	shards []cacheShard // a power of two; none: nothing is kept
+	// failing is until when, in Unix nanoseconds, some failure is remembered: as a rule none is.
+	failing atomic.Int64
 }
 
-type cacheShard struct {
-	mu  sync.Mutex
-	lru *simplelru.LRU[uint64, *entry]
-	_   [40]byte // keeps the locks of neighbours out of one cache line
-}
-
-// cacheShards is a power of two, well above the number of readers.
-const cacheShards = 64
-
-// entry is one answer. All but screened is immutable, so that it may be read without the lock.
-type entry struct {
-	question []byte // as appendQuestionKey makes it
-	msg      []byte // dnswire.Answer.Msg
-	ttls     []uint16
-	rcode    uint16
-	stored   int64 // Unix nanoseconds
-	ttl      uint32
-	screened atomic.Pointer[screening]
-}
-
-// screening is what is known of the targets of an answer under one policy.
-type screening struct {
-	generation uint64
-	// concerned says that some target is listed, or named by a rule: each must be judged for the
-	// group that asks.
-	concerned bool
-}
+const (
+	// maxShards is well above the number of readers, and what one shard does at a time stays short.
+	maxShards = 256
+	// entriesPerShard is how many a shard has at least, so that a small cache is not all rounding.
+	entriesPerShard = 64
+	// entryBytes is how many bytes each entry that the configuration allows may take on average. Without
+	// DNSSEC they take 150 to 300.
+	entryBytes  = 512
+	segmentSize = 16 << 10
+	// maxRecord is the size of the largest answer that is kept: one must not push out many.
+	maxRecord = segmentSize / 2
+	// maxRescued bounds how many answers are written anew to make room for one.
+	maxRescued = 4
+)
 
 func newCache(entries int) *cache {
 	c := &cache{seed: maphash.MakeSeed()}
 	if entries <= 0 {
 		return c
 	}
-	c.shards = make([]cacheShard, cacheShards)
+	shards := 1
+	for shards < maxShards && entries/(2*shards) >= entriesPerShard {
+		shards *= 2
+	}
+	c.shards = make([]cacheShard, shards)
+	each := (entries + shards - 1) / shards
 	for i := range c.shards {
-		c.shards[i].lru, _ = simplelru.NewLRU[uint64, *entry](max(1, (entries+cacheShards-1)/cacheShards), nil)
+		c.shards[i].most = each
+		c.shards[i].mostSegments = max(1, each*entryBytes/segmentSize)
 	}
 	return c
 }
+
+// The parts of a question's key: type, flags and pool follow the name.
+const (
+	questionKeyMore = 2 + 1 + 8
+
+	questionDO     = 1 << 0
+	questionCD     = 1 << 1
+	questionFailed = 1 << 2
+)
 
 // appendQuestionKey appends what tells one cached answer from another: the name's key, the type, the
 // DO and CD bits, and the pool that was asked. The class is always IN.
 func appendQuestionKey(dst, name []byte, typ uint16, do, cd bool, poolID uint64) []byte {
 	var flags byte
 	if do {
-		flags |= 1
+		flags |= questionDO
 	}
 	if cd {
-		flags |= 2
+		flags |= questionCD
 	}
 	dst = append(dst, name...)
 	dst = binary.BigEndian.AppendUint16(dst, typ)
@@ -80,55 +88,149 @@ func appendQuestionKey(dst, name []byte, typ uint16, do, cd bool, poolID uint64)
 	return binary.BigEndian.AppendUint64(dst, poolID)
 }
 
-func (c *cache) shard(hash uint64) *cacheShard { return &c.shards[hash%cacheShards] }
-
-// get returns the answer to the question, or nil. elapsed is its age in whole seconds.
-func (c *cache) get(question []byte, now time.Time) (e *entry, elapsed uint32) {
-	if c.shards == nil {
-		return nil, 0
-	}
+// shard returns the one that has the question, and the question's hash.
+func (c *cache) shard(question []byte) (*cacheShard, uint64) {
 	hash := maphash.Bytes(c.seed, question)
-	s := c.shard(hash)
+	return &c.shards[hash%uint64(len(c.shards))], hash
+}
+
+// cached is what the cache has for a question.
+type cached struct {
+	found  bool
+	rcode  uint16
+	facts  facts
+	serial uint64
+	// stale says that there is an answer whose time is over: getStale has it.
+	stale bool
+	// refresh says that the answer is to be asked for anew: it is asked for, and will run out soon.
+	refresh bool
+}
+
+// get appends the answer to the question to dst, with times to live as they are at now, at most limit
+// seconds.
+func (c *cache) get(dst, question []byte, now time.Time, limit uint32) ([]byte, cached) {
+	if len(c.shards) == 0 {
+		return dst, cached{}
+	}
+	s, hash := c.shard(question)
 	s.mu.Lock()
-	e, ok := s.lru.Get(hash)
-	s.mu.Unlock()
-	if !ok || !bytes.Equal(e.question, question) {
-		return nil, 0
+	defer s.mu.Unlock()
+	r := s.find(hash, question)
+	if r == nil {
+		return dst, cached{}
 	}
-	elapsed, fresh := e.age(now)
-	if !fresh {
-		return nil, 0
+	elapsed, left := r.elapsed(now)
+	if left <= 0 {
+		return dst, cached{stale: true}
 	}
-	return e, elapsed
+	flags := r.flags()
+	refresh := flags&(recordUsed|recordRefreshed) == recordUsed && left*refreshShare <= int64(r.ttl())
+	if refresh {
+		flags |= recordRefreshed
+	}
+	if flags |= recordUsed; flags != r.flags() {
+		r.setFlags(flags)
+	}
+	start := len(dst)
+	dst = append(dst, r.message()...)
+	r.age(dst[start:], elapsed, limit)
+	return dst, cached{found: true, rcode: flags & rcodeMask, facts: r.facts(), serial: r.serial(), refresh: refresh}
 }
 
-// age returns how many whole seconds old the answer is, and whether it may still be used. A clock
-// that went backwards makes it new.
-func (e *entry) age(now time.Time) (seconds uint32, fresh bool) {
-	s := max(0, now.UnixNano()-e.stored) / int64(time.Second)
-	return uint32(min(s, 1<<31)), s < int64(e.ttl)
+// refreshShare is the part of its time that an answer has left when it is asked for anew: the tenth that
+// Unbound and others have.
+const refreshShare = 10
+
+// getStale is get for an answer whose time has been over for less than so many seconds, or is not.
+func (c *cache) getStale(dst, question []byte, now time.Time, limit, over uint32) ([]byte, cached) {
+	if len(c.shards) == 0 {
+		return dst, cached{}
+	}
+	s, hash := c.shard(question)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.find(hash, question)
+	if r == nil {
+		return dst, cached{}
+	}
+	if _, left := r.elapsed(now); left <= 0 && -left >= int64(over) {
+		return dst, cached{}
+	}
+	start := len(dst)
+	dst = append(dst, r.message()...)
+	r.age(dst[start:], 0, limit)
+	return dst, cached{found: true, rcode: r.flags() & rcodeMask, facts: r.facts(), serial: r.serial()}
 }
 
-func (c *cache) put(e *entry) {
-	if c.shards == nil || e.ttl == 0 {
+// fail remembers for so many seconds that a question could not be answered (RFC 9520).
+func (c *cache) fail(question []byte, now time.Time, ttl uint32) {
+	if until := now.Add(time.Duration(ttl) * time.Second).UnixNano(); until > c.failing.Load() {
+		c.failing.Store(until)
+	}
+	c.put(&entry{question: failureKey(nil, question), stored: now, ttl: ttl}, facts{})
+}
+
+// failed reports whether that is remembered.
+func (c *cache) failed(question []byte, now time.Time) bool {
+	if now.UnixNano() > c.failing.Load() {
+		return false
+	}
+	var key [dnswire.MaxName + questionKeyMore]byte
+	_, found := c.get(nil, failureKey(key[:0], question), now, 0)
+	return found.found
+}
+
+// failureKey appends the key of a failure, which differs in one bit from the question's.
+func failureKey(dst, question []byte) []byte {
+	dst = append(dst, question...)
+	dst[len(dst)-9] |= questionFailed
+	return dst
+}
+
+// learn keeps the facts with the answer that get found, if it is still there.
+func (c *cache) learn(question []byte, of cached, f facts) {
+	if !of.found {
 		return
 	}
-	hash := maphash.Bytes(c.seed, e.question)
-	s := c.shard(hash)
+	s, hash := c.shard(question)
 	s.mu.Lock()
-	s.lru.Add(hash, e)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if r := s.find(hash, question); r != nil && r.serial() == of.serial { // another answer leads elsewhere
+		r.setFacts(f)
+	}
 }
 
-func (c *cache) len() int {
-	n := 0
+// put keeps an answer, if it is to be kept at all.
+func (c *cache) put(e *entry, f facts) {
+	if len(c.shards) == 0 || e.ttl == 0 {
+		return
+	}
+	s, hash := c.shard(e.question)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(hash, e, f)
+}
+
+// len is how many answers are kept, and how many bytes are set aside for them.
+func (c *cache) len() (entries, size int) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		n += s.lru.Len()
+		entries += s.live
+		size += len(s.segments)*segmentSize + 8*len(s.table)
 		s.mu.Unlock()
 	}
-	return n
+	return entries, size
+}
+
+// entry is an answer on its way into the cache and to those who wait for it. It is immutable.
+type entry struct {
+	question []byte // as appendQuestionKey makes it
+	msg      []byte // dnswire.Answer.Msg
+	ttls     []uint16
+	rcode    uint16
+	stored   time.Time
+	ttl      uint32 // seconds; 0: not to be kept
 }
 
 // newEntry makes an entry of an upstream's answer, its times to live brought within bounds. ttl 0
@@ -143,9 +245,14 @@ func newEntry(question []byte, a dnswire.Answer, now time.Time, times CacheTimes
 	if a.Rcode != dnswire.RcodeSuccess && a.Rcode != dnswire.RcodeNXDomain || a.Negative && !a.SOA || len(a.TTLs) == 0 {
 		ttl = 0
 	}
-	return &entry{
-		question: question, msg: a.Msg, ttls: a.TTLs, rcode: a.Rcode, stored: now.UnixNano(), ttl: ttl,
-	}
+	return &entry{question: question, msg: a.Msg, ttls: a.TTLs, rcode: a.Rcode, stored: now, ttl: ttl}
 }
 
 func seconds(d time.Duration) uint32 { return uint32(min(max(d/time.Second, 0), 1<<31-1)) }
+
+// facts is what a policy says of an answer: of the question's name, and of all to which it leads together.
+type facts struct {
+	generation uint32 // of the snapshot whose policy it is
+	name       policy.Facts
+	targets    policy.Facts
+}

@@ -5,7 +5,7 @@
 //
 //	bytes in
 //	  1 decode      header, one question, EDNS facts: offsets into the packet
-//	  2 identify    source address → group; may it ask?
+//	  2 identify    source address → group; may it ask, and so much?
 //	  3 decide      name × group × time → verdict
 //	  4 answer      blocked or local: build it · cached: take it · else: forward (the only wait)
 //	  5 recheck     every name and address to which an upstream's answer leads is judged too
@@ -13,10 +13,15 @@
 //	  7 encode      id, TTL, EDE, size limit, truncation
 //	bytes out
 //
+// The bytes come over UDP, TCP, TLS, HTTPS or QUIC: a listener makes queries of them, and sends the
+// responses back (listen*.go). What it lets in at a time is bounded, in all and for each address
+// (crowd.go).
+//
 // Whatever needs no waiting is answered by the reader that took the packet off its socket: no
 // goroutine, no channel, and for cached and blocked names no allocation. A query that has to wait goes
 // to the forwarder, which joins equal questions, asks upstream, and finishes it.
 //
-// The cache holds what upstreams said, never what policy said. The policy judges before the cache is
-// looked at; so a reload needs no flush, groups share one cache, and there is no stale verdict.
+// The cache holds what upstreams said, never what policy said: the policy judges every query, so a reload
+// needs no flush, groups share one cache, and there is no stale verdict. What stands with a cached answer are
+// facts of the lists (policy.Facts), with the generation of the policy whose lists they were.
 package resolver

@@ -35,7 +35,7 @@ func newExchanger(p *place, mismatched func()) exchanger {
 // exchange asks s once, over UDP and, where the answer does not fit, over TCP, or over what it is written
 // with and nothing else.
 func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if s.protocol == plainUDP {
+	if known := s == c.tried && c.came == cameTooMuch; s.protocol == plainUDP && !known {
 		answer, err := s.exchangeUDP(c, deadline)
 		if err != nil || !answer.TC {
 			return answer, err
@@ -87,9 +87,9 @@ func (s *server) appendQuery(msg []byte, id uint16, c *call) []byte {
 // does not know EDNS itself, is asked again without (RFC 6891 §6.2.2), and so for an hour to come.
 func (s *server) exchangeEDNS(c *call, deadline time.Time) (dnswire.Answer, error) {
 	known := s.knowsEDNS(time.Now())
-	if known {
+	if known && (s != c.tried || c.came != cameNotKnown) {
 		answer, err := s.exchange(c, deadline)
-		if err != nil || answer.EDNS || answer.Rcode != dnswire.RcodeFormErr && answer.Rcode != dnswire.RcodeNotImp {
+		if err != nil || !notKnown(answer) {
 			return answer, err
 		}
 	}
@@ -99,6 +99,11 @@ func (s *server) exchangeEDNS(c *call, deadline time.Time) (dnswire.Answer, erro
 		s.setPlain(time.Now().Add(withoutEDNS))
 	}
 	return answer, err
+}
+
+// notKnown reports whether an answer is that of a server which does not know EDNS.
+func notKnown(a dnswire.Answer) bool {
+	return !a.EDNS && (a.Rcode == dnswire.RcodeFormErr || a.Rcode == dnswire.RcodeNotImp)
 }
 
 func (s *server) knowsEDNS(now time.Time) bool {

@@ -76,11 +76,11 @@ func TestASlowServerIsNotWaitedForWhereAnotherAnswers(t *testing.T) {
 			t.Fatal("not answered")
 		}
 	}
-	before := s.counter(t, "schoolgate_upstream_hedged_total")
+	before := s.total(t, "schoolgate_upstream_hedged_total")
 	if n := s.askAll(t, "slow", 1); n != 1 {
 		t.Error("not answered")
 	}
-	if after := s.counter(t, "schoolgate_upstream_hedged_total"); after != before+1 || after > 6 {
+	if after := s.total(t, "schoolgate_upstream_hedged_total"); after != before+1 || after > 6 {
 		t.Errorf("%v hedged questions before, %v after", before, after)
 	}
 	if stats := s.Stats().Upstreams; stats[0].Failures != 0 {
@@ -118,8 +118,8 @@ func TestAServerThatIsDownIsProbed(t *testing.T) {
 	}
 }
 
-// counter is the sum of a counter over its labels.
-func (s *server) counter(t testing.TB, name string) (sum float64) {
+// total is the sum of a counter over its labels.
+func (s *server) total(t testing.TB, name string) (sum float64) {
 	t.Helper()
 	families, err := s.registry.Gather()
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
-	"time"
 )
 
 // listener is one address with its TCP socket and its UDP sockets, one for each reader.
 type listener struct {
 	addr    netip.AddrPort
-	tcp     *tcpListener
+	tcp     *streamListener
 	readers []*udpReader
+	running bool
 }
 
 // portTries is how often a free port is looked for that both UDP and TCP can have.
@@ -35,12 +35,11 @@ func listen(r *Resolver, addr netip.AddrPort) (*listener, error) {
 }
 
 func listenOnce(r *Resolver, addr netip.AddrPort) (*listener, error) {
-	tcp, err := listenTCP(r, addr)
+	tcp, err := listenTCP(r, addr, overTCP, nil)
 	if err != nil {
 		return nil, err
 	}
-	bound := tcp.socket.Addr().(*net.TCPAddr).AddrPort()
-	l := &listener{addr: netip.AddrPortFrom(addr.Addr(), bound.Port()), tcp: tcp}
+	l := &listener{addr: netip.AddrPortFrom(addr.Addr(), tcp.addr().Port()), tcp: tcp}
 	for range readersPerAddress() {
 		reader, err := listenUDP(r, l.addr)
 		if err != nil {
@@ -61,9 +60,10 @@ func readersPerAddress() int {
 }
 
 func (l *listener) run(serving *sync.WaitGroup) {
+	l.running = true
 	serving.Go(l.tcp.run)
 	for _, reader := range l.readers {
-		serving.Go(reader.run)
+		serving.Go(reader.loop.run)
 	}
 }
 
@@ -71,8 +71,7 @@ func (l *listener) run(serving *sync.WaitGroup) {
 func (l *listener) stopReading() {
 	l.tcp.stopReading()
 	for _, reader := range l.readers {
-		// It fails only on a closed socket, which reads no more either.
-		_ = reader.socket.SetReadDeadline(time.Unix(1, 0))
+		reader.loop.stopReading()
 	}
 }
 
@@ -80,6 +79,9 @@ func (l *listener) close() {
 	l.tcp.close()
 	for _, reader := range l.readers {
 		reader.socket.Close()
+		if !l.running {
+			reader.loop.release()
+		}
 	}
 }
 

@@ -2,47 +2,57 @@ package resolver
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 )
 
-// The bounds of TCP (RFC 7766 §6, RFC 9210 §4.2). A connection that sends nothing whole for tcpIdle is
-// closed, which is also how long a slow sender may hold one.
+// The times of TCP and of what is carried by it (RFC 7766 §6.2.3, RFC 7858 §3.4). A connection that
+// begins no query is closed when it has been idle; one with TLS may be so for longer, as the next would
+// cost a handshake.
 const (
-	tcpIdle           = 10 * time.Second
-	tcpWrite          = 5 * time.Second
-	maxTCP            = 2048 // connections in all
-	maxTCPPerAddress  = 128  // of one address, of IPv6 one /64
-	maxTCPOutstanding = 128  // queries of one connection that are not answered yet
+	tcpIdle       = 10 * time.Second
+	tlsIdle       = 30 * time.Second
+	handshakeTime = 5 * time.Second // for a whole handshake
+	queryTime     = 5 * time.Second // for a query, once its first octets are there
+	writeTime     = 5 * time.Second
 )
 
-type tcpListener struct {
+// maxOutstanding is how many queries of one connection may wait for their answers. What comes beyond it
+// is read when there is room: the client's own sending slows down.
+const maxOutstanding = 128
+
+// streamListener accepts connections of TCP, with or without TLS.
+type streamListener struct {
 	resolver *Resolver
 	socket   *net.TCPListener
-	streams  sync.WaitGroup
-
-	mu         sync.Mutex
-	open       map[*stream]struct{}
-	perAddress map[netip.Addr]int
-	stopping   bool
+	tls      *tls.Config // nil: in clear
+	crowd    *crowd
+	// serve takes over a connection whose handshake is done, and closes it.
+	serve   func(conn net.Conn, g *guest)
+	serving sync.WaitGroup
 }
 
-func listenTCP(r *Resolver, addr netip.AddrPort) (*tcpListener, error) {
-	var config net.ListenConfig
-	socket, err := config.Listen(context.Background(), network("tcp", addr.Addr()), addr.String())
+func listenTCP(r *Resolver, addr netip.AddrPort, t transport, config *tls.Config) (*streamListener, error) {
+	var lc net.ListenConfig
+	socket, err := lc.Listen(context.Background(), network("tcp", addr.Addr()), addr.String())
 	if err != nil {
 		return nil, err
 	}
-	return &tcpListener{
-		resolver: r, socket: socket.(*net.TCPListener), open: make(map[*stream]struct{}), perAddress: make(map[netip.Addr]int),
-	}, nil
+	l := &streamListener{resolver: r, socket: socket.(*net.TCPListener), tls: config, crowd: newCrowd(t, &r.refused)}
+	l.serve = l.serveStream
+	return l, nil
 }
 
-func (l *tcpListener) run() {
+func (l *streamListener) addr() netip.AddrPort { return l.socket.Addr().(*net.TCPAddr).AddrPort() }
+
+func (l *streamListener) run() {
 	for {
 		conn, err := l.socket.AcceptTCP()
 		if err != nil {
@@ -54,122 +64,116 @@ func (l *tcpListener) run() {
 			continue
 		}
 		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-		s := &stream{
-			listener: l, conn: conn, from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
-			responses: make(chan []byte, maxTCPOutstanding), outstanding: make(chan struct{}, maxTCPOutstanding),
-		}
-		if !l.add(s) {
+		g := &guest{from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), conn: conn, shut: func() { conn.Close() }}
+		g.proxy = among(l.resolver.snapshot.Load().Access.Proxies, g.from.Addr())
+		if !l.crowd.enter(g) {
 			conn.Close()
 			continue
 		}
-		l.streams.Go(s.run)
+		l.serving.Go(func() { l.welcome(&guestConn{conn, g}) })
 	}
-	l.streams.Wait()
+	l.serving.Wait()
 }
 
-func (l *tcpListener) add(s *stream) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	client := host(s.from.Addr())
-	if l.stopping || l.perAddress[client] >= maxTCPPerAddress || len(l.open) >= maxTCP && !l.makeRoom() {
-		return false
-	}
-	l.open[s] = struct{}{}
-	l.perAddress[client]++
-	return true
+// guestConn is a guest's connection. To close it is to leave.
+type guestConn struct {
+	net.Conn
+	guest *guest
 }
 
-// makeRoom closes a connection that has nothing outstanding, so that those who hold many idle ones keep
-// nobody else out: it is most likely one of theirs (RFC 7766 §6.2.3 lets a server close any that is idle).
-func (l *tcpListener) makeRoom() bool {
-	for s := range l.open { // in no particular order
-		if len(s.outstanding) == 0 && !s.evicted {
-			s.evicted = true
-			s.conn.Close()
-			return true
+func (c *guestConn) Close() error {
+	c.guest.leave()
+	return c.Conn.Close()
+}
+
+func (l *streamListener) welcome(conn *guestConn) {
+	if conn.guest.proxy && !l.introduce(conn) {
+		_ = conn.Close()
+		return
+	}
+	if l.tls == nil {
+		l.serve(conn, conn.guest)
+		return
+	}
+	secure := tls.Server(conn, l.tls)
+	if !l.crowd.unlessStopping(func() { _ = conn.SetDeadline(time.Now().Add(handshakeTime)) }) {
+		_ = conn.Close()
+		return
+	}
+	if err := secure.HandshakeContext(context.Background()); err != nil {
+		if !errors.Is(err, io.EOF) { // one that sends nothing and goes, as health checks do, was refused nothing
+			conn.guest.lost(refusedHandshake)
 		}
+		_ = conn.Close()
+		return
 	}
-	return false
+	if !l.crowd.unlessStopping(func() { _ = conn.SetDeadline(time.Time{}) }) {
+		_ = conn.Close()
+		return
+	}
+	l.serve(secure, conn.guest)
 }
 
-// host is what counts as one client: an IPv4 address, or the /64 of an IPv6 one, of which a device has
-// as many addresses as it likes.
-func host(addr netip.Addr) netip.Addr {
-	if addr.Is4() {
-		return addr
-	}
-	prefix, err := addr.Prefix(64)
-	if err != nil {
-		return addr
-	}
-	return prefix.Addr()
-}
-
-func (l *tcpListener) remove(s *stream) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.open, s)
-	client := host(s.from.Addr())
-	if l.perAddress[client]--; l.perAddress[client] == 0 {
-		delete(l.perAddress, client)
-	}
-}
-
-func (l *tcpListener) stopReading() {
+// stopReading reads no more. What has been read is answered.
+func (l *streamListener) stopReading() {
 	l.socket.Close()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stopping = true
-	for s := range l.open {
+	l.crowd.stop(func(g *guest) {
 		// It fails only on a closed connection, which reads no more either.
-		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
-	}
+		_ = g.conn.SetReadDeadline(time.Unix(1, 0))
+	})
 }
 
-func (l *tcpListener) close() {
+func (l *streamListener) close() {
 	l.socket.Close()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for s := range l.open {
-		s.conn.Close()
-	}
+	l.crowd.close()
 }
 
-// stream is one connection: a reader, which answers inline what needs no waiting, and a writer, so
-// that a client which does not read holds up nobody else. Answers go out as they are ready.
+// stream is one connection of TCP or TLS: a reader, which answers inline what needs no waiting, and a
+// writer, so that a client which does not read holds up nobody else. Answers go out as they are ready.
 type stream struct {
-	listener    *tcpListener
-	conn        *net.TCPConn
-	from        netip.AddrPort
+	listener    *streamListener
+	conn        net.Conn
+	guest       *guest
+	idle        time.Duration
 	responses   chan []byte   // framed; never full, as outstanding is taken first
 	outstanding chan struct{} // holds one for each query that is not answered yet
-	evicted     bool          // closed to make room; under the listener's mu
+}
+
+func (l *streamListener) serveStream(conn net.Conn, g *guest) {
+	s := &stream{
+		listener: l, conn: conn, guest: g, idle: idleTime(l.crowd.transport),
+		responses: make(chan []byte, maxOutstanding), outstanding: make(chan struct{}, maxOutstanding),
+	}
+	if l.crowd.unlessStopping(func() { g.idle = func() bool { return len(s.outstanding) == 0 } }) {
+		s.run()
+	}
+	conn.Close()
+}
+
+// idleTime is how long a connection may be idle.
+func idleTime(t transport) time.Duration {
+	if t == overTCP {
+		return tcpIdle
+	}
+	return tlsIdle
 }
 
 func (s *stream) run() {
-	defer s.listener.remove(s)
 	var writing sync.WaitGroup
 	writing.Go(s.write)
 	for s.read() {
 	}
-	for range maxTCPOutstanding {
+	for range maxOutstanding {
 		s.outstanding <- struct{}{} // until every query has been answered
 	}
 	close(s.responses)
 	writing.Wait()
-	s.conn.Close()
 }
 
 // read takes one query off the connection. It returns false where there will be no more.
 func (s *stream) read() bool {
-	s.listener.mu.Lock()
-	stopping := s.listener.stopping
-	if !stopping {
-		// It fails only on a closed connection, and then the read does too.
-		_ = s.conn.SetReadDeadline(time.Now().Add(tcpIdle))
-	}
-	s.listener.mu.Unlock()
-	if stopping {
+	// To set a deadline fails only on a closed connection, and then the read does too.
+	if !s.guest.crowd.unlessStopping(func() { _ = s.conn.SetReadDeadline(time.Now().Add(s.idle)) }) {
 		return false
 	}
 	var size [2]byte
@@ -178,15 +182,22 @@ func (s *stream) read() bool {
 	}
 	n := int(binary.BigEndian.Uint16(size[:]))
 	if n > maxQuery {
+		s.guest.lost(refusedMalformed)
+		return false
+	}
+	if !s.guest.crowd.unlessStopping(func() { _ = s.conn.SetReadDeadline(time.Now().Add(queryTime)) }) {
 		return false
 	}
 	q := queries.Get().(*query)
 	q.reset()
 	if _, err := io.ReadFull(s.conn, q.buf[:n]); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.guest.lost(refusedSlow)
+		}
 		queries.Put(q)
 		return false
 	}
-	q.in, q.from, q.transport, q.sender = q.buf[:n], s.from, overTCP, s
+	q.in, q.from, q.transport, q.sender = q.buf[:n], s.guest.from, s.guest.crowd.transport, s
 	s.outstanding <- struct{}{}
 	if s.listener.resolver.serveSafely(q) {
 		if len(q.out) == 0 {
@@ -198,10 +209,12 @@ func (s *stream) read() bool {
 }
 
 // send implements sender.
-func (s *stream) send(q *query) {
-	framed := make([]byte, 2, 2+len(q.out))
-	binary.BigEndian.PutUint16(framed, uint16(len(q.out)))
-	s.responses <- append(framed, q.out...)
+func (s *stream) send(q *query) { s.responses <- framed(q.out) }
+
+// framed returns a message behind its length, as streams have it (RFC 1035 §4.2.2).
+func framed(msg []byte) []byte {
+	out := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg)))
+	return append(out, msg...)
 }
 
 // write sends the responses. After an error it only counts them down.
@@ -209,10 +222,10 @@ func (s *stream) write() {
 	broken := false
 	for response := range s.responses {
 		if !broken {
-			_ = s.conn.SetWriteDeadline(time.Now().Add(tcpWrite))
+			_ = s.conn.SetWriteDeadline(time.Now().Add(writeTime))
 			if _, err := s.conn.Write(response); err != nil {
 				broken = true
-				s.conn.Close()
+				s.guest.conn.Close() // so that the reader ends too
 			}
 		}
 		<-s.outstanding

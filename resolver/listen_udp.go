@@ -19,6 +19,14 @@ type udpReader struct {
 	// wildcard says that the address asked must be read from each packet, so that the answer leaves
 	// from it: a client takes an answer from nowhere else.
 	wildcard bool
+	loop     loop
+}
+
+// loop reads a socket.
+type loop interface {
+	run()
+	stopReading() // has run answer what it has begun, and end
+	release()     // in place of run
 }
 
 func listenUDP(r *Resolver, addr netip.AddrPort) (*udpReader, error) {
@@ -34,9 +42,15 @@ func listenUDP(r *Resolver, addr netip.AddrPort) (*udpReader, error) {
 	// What the system grants is enough, or it is counted as lost there.
 	_ = socket.SetReadBuffer(socketBuffer)
 	_ = socket.SetWriteBuffer(socketBuffer)
-	return &udpReader{resolver: r, socket: socket, wildcard: addr.Addr().IsUnspecified() && replyAddress}, nil
+	u := &udpReader{resolver: r, socket: socket, wildcard: addr.Addr().IsUnspecified() && replyAddress}
+	if u.loop, err = readLoop(u); err != nil {
+		socket.Close()
+		return nil, err
+	}
+	return u, nil
 }
 
+// run implements loop, on every system: one packet at a time. Linux has another (worker).
 func (u *udpReader) run() {
 	q := queries.Get().(*query)
 	for {
@@ -55,6 +69,11 @@ func (u *udpReader) run() {
 		}
 	}
 }
+
+// stopReading implements loop.
+func (u *udpReader) stopReading() { _ = u.socket.SetReadDeadline(time.Unix(1, 0)) } // it fails only on a closed socket
+
+func (u *udpReader) release() {}
 
 func (u *udpReader) read(q *query) error {
 	var n int

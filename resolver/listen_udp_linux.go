@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"syscall"
 
@@ -57,4 +58,17 @@ func replyControl(oob []byte) []byte {
 		clear(oob[header+16 : header+20]) // in6_pktinfo.ipi6_ifindex
 	}
 	return oob
+}
+
+// readLoop returns the loop that reads a socket.
+func readLoop(u *udpReader) (loop, error) {
+	w, err := newWorker(u)
+	if errors.Is(err, errors.ErrUnsupported) {
+		u.resolver.log.Warn("UDP packets are read one at a time", "reason", err)
+		return u, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
 }

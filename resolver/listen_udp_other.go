@@ -17,3 +17,5 @@ const (
 func controlUDP(netip.Addr) func(network, address string, c syscall.RawConn) error { return nil }
 
 func replyControl([]byte) []byte { return nil }
+
+func readLoop(u *udpReader) (loop, error) { return u, nil }

@@ -23,7 +23,7 @@ func (r *Resolver) loops(q *query) bool {
 	found := false
 	for _, h := range q.msg.Hops() {
 		if s, ours := r.markers.Load(h); ours {
-			s.(*server).cameBackAt(q.received)
+			s.(*server).cameBackAt(time.Now())
 			found = true
 		}
 	}

@@ -1,6 +1,8 @@
 package resolver
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"schoolgate/policy"
@@ -13,17 +15,17 @@ type metrics struct {
 	responses *prometheus.CounterVec
 	blocked   *prometheus.CounterVec
 	breaches  *prometheus.CounterVec
-	duration  *prometheus.HistogramVec
+	durations *durations
 
-	cacheHit, cacheMiss prometheus.Counter
-	overload, loops     prometheus.Counter
-	upstreamRequests    *prometheus.CounterVec
-	upstreamDuration    *prometheus.HistogramVec
-	upstreamHedged      *prometheus.CounterVec
+	cacheHit, cacheMiss, cacheStale prometheus.Counter
+	overload                        tally
+	loops                           prometheus.Counter
+	upstreamRequests                *prometheus.CounterVec
+	upstreamDuration                *prometheus.HistogramVec
+	upstreamHedged                  *prometheus.CounterVec
 
 	rcodes    [24]prometheus.Counter
 	rcodeElse prometheus.Counter
-	durations [outcomeCount]prometheus.Observer
 }
 
 // upstreamMetrics are the children of one server.
@@ -38,16 +40,16 @@ var rcodeNames = map[uint16]string{
 }
 
 // latencyBuckets run from 50 µs, in seconds: a cached answer takes a few, an upstream's milliseconds.
-var latencyBuckets = []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5}
+var latencyBuckets = [...]float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5}
 
-func newMetrics(reg prometheus.Registerer, cacheLen func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int)) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		reg.MustRegister(c)
 		return c
 	}
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: latencyBuckets}, labels)
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: latencyBuckets[:]}, labels)
 		reg.MustRegister(h)
 		return h
 	}
@@ -56,30 +58,29 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() float64) *metrics {
 		responses:        counter("schoolgate_responses_total", "DNS responses by response code.", "rcode"),
 		blocked:          counter("schoolgate_blocked_total", "Blocked queries by the category that blocked them.", "group", "category"),
 		breaches:         counter("schoolgate_breaches_total", "Attempts at blocked or monitored content, severity none left out.", "group", "category", "severity", "action"),
-		duration:         histogram("schoolgate_query_duration_seconds", "Time from a query's arrival to its response.", "outcome"),
+		durations:        newDurations(),
 		upstreamRequests: counter("schoolgate_upstream_requests_total", "Questions to upstream servers by how they ended.", "upstream", "result"),
 		upstreamHedged:   counter("schoolgate_upstream_hedged_total", "Questions put to an upstream server because another one was slower than usual.", "upstream"),
 		upstreamDuration: histogram("schoolgate_upstream_duration_seconds", "Time until an upstream server answered.", "upstream"),
 	}
 	cacheRequests := counter("schoolgate_cache_requests_total", "Look-ups in the answer cache.", "result")
 	m.cacheHit, m.cacheMiss = cacheRequests.WithLabelValues("hit"), cacheRequests.WithLabelValues("miss")
-	cacheRequests.WithLabelValues("stale")
-	m.overload = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "schoolgate_forward_overload_total", Help: "Queries answered SERVFAIL because too many were waiting for upstream servers.",
-	})
+	m.cacheStale = cacheRequests.WithLabelValues("stale")
 	m.loops = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "schoolgate_forward_loops_total", Help: "Queries that came back to this resolver by an upstream server; answered SERVFAIL.",
 	})
-	reg.MustRegister(m.overload, m.loops, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "schoolgate_forward_overload_total", Help: "Queries answered SERVFAIL because too many were waiting for upstream servers.",
+	}, func() float64 { return float64(m.overload.Load()) }), m.loops, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "schoolgate_cache_entries", Help: "Answers in the cache.",
-	}, cacheLen))
+	}, func() float64 { entries, _ := cacheLen(); return float64(entries) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "schoolgate_cache_bytes", Help: "Memory that the answer cache has taken.",
+	}, func() float64 { _, size := cacheLen(); return float64(size) }))
 	for code, name := range rcodeNames {
 		m.rcodes[code] = m.responses.WithLabelValues(name)
 	}
 	m.rcodeElse = m.responses.WithLabelValues("other")
-	for o := range outcomeCount {
-		m.durations[o] = m.duration.WithLabelValues(o.String())
-	}
+	reg.MustRegister(m.durations)
 	return m
 }
 
@@ -159,7 +160,11 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 
 func (c *counters) query(q *query) {
 	c.groups[q.group].queries[q.transport][q.outcome].Inc()
-	c.metrics.durations[q.outcome].Observe(sinceSeconds(q.received))
+	if q.counts != nil {
+		q.counts[q.outcome]++
+	} else {
+		c.metrics.durations.observe(q.outcome, time.Since(q.received), 1)
+	}
 }
 
 func (c *counters) blocked(v policy.Verdict) {

@@ -46,7 +46,7 @@ func exchangeOnce(ctx context.Context, p *place, query []byte) ([]byte, error) {
 func bootstrapOnce(servers []Upstream) *bootstrap {
 	resolve := func(name []byte, typ uint16) (dnswire.Answer, bool) {
 		for _, u := range servers {
-			s := newServer(u, newMetrics(prometheus.NewRegistry(), func() float64 { return 0 }), newPlace(u, nil, nil))
+			s := newServer(u, newMetrics(prometheus.NewRegistry(), func() (entries, bytes int) { return 0, 0 }), newPlace(u, nil, nil))
 			answer, err := s.exchange(&call{name: name, typ: typ}, time.Now().Add(bootstrapTry))
 			s.exchanger.close()
 			if err == nil && isGood(answer.Rcode) {

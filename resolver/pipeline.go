@@ -17,8 +17,11 @@ func (r *Resolver) serve(q *query) (finished bool) {
 	if !r.decode(q) {
 		return true // no query: no response, and nothing to record
 	}
-	if r.identify(q) && r.decide(q) && !r.answer(q) {
+	if r.identify(q) && r.decide(q) && !q.limited && !r.answer(q) {
 		return false
+	}
+	if q.limited {
+		q.shed()
 	}
 	r.finish(q)
 	return true
@@ -35,19 +38,28 @@ func (r *Resolver) finish(q *query) {
 
 // decode is stage 1. It returns false for a packet that gets no response at all.
 func (r *Resolver) decode(q *query) (answerable bool) {
-	q.received = time.Now()
+	if q.received.IsZero() {
+		q.received = time.Now()
+	}
 	q.snapshot = r.snapshot.Load()
+	if !r.unwrap(q) {
+		return false
+	}
 	q.status = q.msg.Parse(q.in)
 	return q.status != dnswire.StatusIgnore
 }
 
-// identify is stage 2: who asks, and may they? Only then is it said what is wrong with the packet.
+// identify is stage 2: who asks, may they, and do they ask too much? Only then is it said what is wrong
+// with the packet.
 func (r *Resolver) identify(q *query) (goOn bool) {
-	var mayAsk bool
-	q.group, mayAsk = q.snapshot.policy.Identify(q.from.Addr())
+	q.group, q.known = q.snapshot.policy.Identify(q.client)
 	q.verdict.Group = q.group
+	if q.known {
+		r.readCookie(q)
+		q.limited = r.overLimit(q)
+	}
 	switch {
-	case !mayAsk:
+	case !q.known:
 		q.verdict.Action = policy.Refuse
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDEProhibited)
 	case q.status == dnswire.StatusFormErr:
@@ -57,6 +69,8 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 		q.fail(outcomeLocal, dnswire.RcodeSuccess, dnswire.EDENone)
 	case q.status == dnswire.StatusNotImp:
 		q.fail(outcomeRefused, dnswire.RcodeNotImp, dnswire.EDENone)
+	case q.status == dnswire.StatusCookie:
+		q.fail(outcomeLocal, dnswire.RcodeSuccess, dnswire.EDENone)
 	case q.status == dnswire.StatusBadVers:
 		q.fail(outcomeFailed, dnswire.RcodeBadVers, dnswire.EDENone)
 	case q.msg.Class != dnswire.ClassIN:
@@ -74,17 +88,25 @@ func (r *Resolver) notified(q *query) bool {
 	}
 	var m dnswire.Query
 	m.ID, m.Flags = q.msg.ID, q.msg.Flags
-	if !m.ParseNotify(q.in) || !r.notify(blocklist.Name(m.Name()), q.from.Addr()) {
+	if !m.ParseNotify(q.in) || !r.notify(blocklist.Name(m.Name()), q.client) {
 		return false
 	}
 	q.msg = m
 	return true
 }
 
-// decide is stage 3. The policy judges before the cache is looked at, so that a reload needs no
-// flush and no answer outlives the verdict that let it through.
+// decide is stage 3. The policy judges every query: a reload needs no flush, and no answer outlives the
+// verdict that let it through. What it says of a name whoever asks stands with the cached answer, so
+// that a name which concerns nobody here is judged without looking it up in the lists again.
 func (r *Resolver) decide(q *query) (goOn bool) {
-	q.verdict = q.snapshot.policy.Decide(q.group, q.msg.Name(), q.received)
+	p := q.snapshot.policy
+	r.lookUp(q, q.snapshot.pool)
+	if q.cached.facts.generation == q.snapshot.generation {
+		q.nameFacts = q.cached.facts.name
+	} else {
+		q.nameFacts = p.Facts(q.msg.Name())
+	}
+	q.verdict = p.DecideKnown(q.group, q.msg.Name(), q.nameFacts, q.received)
 	switch q.verdict.Action {
 	case policy.Passthru:
 		q.outcome = outcomeAllowed
@@ -103,9 +125,9 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 		q.outcome = outcomeLocal
 		q.negative(dnswire.RcodeNXDomain, seconds(q.snapshot.Blocking.TTL))
 		return false
-	case policy.NoData:
+	case policy.SelfData:
 		q.outcome = outcomeLocal
-		q.negative(dnswire.RcodeSuccess, seconds(q.snapshot.Blocking.TTL))
+		r.describeItself(q)
 		return false
 	case policy.Localhost:
 		q.outcome = outcomeLocal
@@ -139,34 +161,68 @@ func (r *Resolver) answer(q *query) (settled bool) {
 	pool := q.snapshot.pool
 	if q.verdict.Action == policy.Forward {
 		pool = q.snapshot.zones[q.verdict.Index]
+		r.lookUp(q, pool)
 	}
-	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
-	if q.entry, q.elapsed = r.cache.get(q.question, q.received); q.entry != nil {
+	if q.cached.found {
 		r.metrics.cacheHit.Inc()
+		q.answered, q.rcode, q.facts = true, q.cached.rcode, q.cached.facts
+		if q.cached.refresh && q.snapshot.Cache.Prefetch {
+			r.forwarder.refresh(q, pool)
+		}
 		return true
 	}
 	r.metrics.cacheMiss.Inc()
+	if r.cache.failed(q.question, q.received) {
+		if !r.takeStale(q) {
+			q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDECachedError)
+		}
+		return true
+	}
 	return !r.forwarder.submit(q, pool)
 }
 
+// takeStale answers q with what the cache has though its time is over (RFC 8767 §4), and reports whether it
+// has any.
+func (r *Resolver) takeStale(q *query) bool {
+	var old cached
+	q.out, old = r.cache.getStale(q.out[:0], q.question, time.Now(), min(staleTTL, q.clientTTL()), seconds(q.snapshot.Cache.ServeStale))
+	if !old.found {
+		return false
+	}
+	r.metrics.cacheStale.Inc()
+	q.answered, q.rcode, q.facts, q.cached = true, old.rcode, old.facts, old
+	if q.ede = dnswire.EDEStale; q.rcode == dnswire.RcodeNXDomain {
+		q.ede = dnswire.EDEStaleNXDomain
+	}
+	return true
+}
+
+// staleTTL is how many seconds a client may keep a stale answer (RFC 8767 §4).
+const staleTTL = 30
+
+// lookUp asks the cache for what a pool's servers said. What it has is in q.out then.
+func (r *Resolver) lookUp(q *query, pool *pool) {
+	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
+	q.out, q.cached = r.cache.get(q.out[:0], q.question, q.received, q.clientTTL())
+}
+
 // recheck is stage 5: each name and address to which an upstream's answer leads is judged too. Of an
-// entry whose targets concern nobody under this policy, that is known from the first time.
+// answer whose targets concern nobody of the group, that is known from the first time.
 func (r *Resolver) recheck(q *query) {
-	if q.entry == nil || q.verdict.Action == policy.Forward {
+	if !q.answered || q.verdict.Action == policy.Forward {
 		return
 	}
 	p := q.snapshot.policy
-	// Of this query's own policy: a query that came before a reload may be here at the same time.
-	s := q.entry.screened.Load()
-	if s == nil || s.generation != q.snapshot.generation {
-		s = &screening{generation: q.snapshot.generation, concerned: concerned(p, q.entry.msg)}
-		q.entry.screened.Store(s)
+	// By this query's own policy: one that came before a reload may be here at the same time.
+	if q.facts.generation != q.snapshot.generation {
+		q.facts = factsOf(q.snapshot, q.nameFacts, q.out)
+		r.cache.learn(q.question, q.cached, q.facts)
 	}
-	if !s.concerned {
+	if !p.Concerns(q.group, q.facts.targets) {
 		return
 	}
 	verdict := q.verdict
-	dnswire.Targets(q.entry.msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
+	dnswire.Targets(q.out, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		var next policy.Verdict
 		if kind == dnswire.TargetAddress {
 			next = p.RecheckAddr(verdict, addr)
@@ -184,7 +240,7 @@ func (r *Resolver) recheck(q *query) {
 		q.outcome = outcomeMonitored
 	}
 	if verdict.Action == policy.Block {
-		q.entry = nil
+		q.answered = false
 		q.block()
 	}
 }
@@ -196,17 +252,18 @@ func viaTarget(kind dnswire.Target) policy.Via {
 	}[kind]
 }
 
-func concerned(p *policy.Policy, msg []byte) bool {
-	found := false
+// factsOf is what the snapshot's policy says of an answer msg to a question of whose name it says that.
+func factsOf(s *snapshot, name policy.Facts, msg []byte) facts {
+	f := facts{generation: s.generation, name: name}
 	dnswire.Targets(msg, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		if kind == dnswire.TargetAddress {
-			found = p.ConcernsAddr(addr)
+			f.targets = f.targets.And(s.policy.AddrFacts(addr))
 		} else {
-			found = p.Concerns(name)
+			f.targets = f.targets.And(s.policy.TargetFacts(name))
 		}
-		return !found
+		return true
 	})
-	return found
+	return f
 }
 
 // record is stage 6: the counters always, the record where the verdict is a breach.
@@ -222,7 +279,7 @@ func (r *Resolver) record(q *query) {
 	q.snapshot.counters.breach(v)
 	r.recorder.Record(policy.Event{
 		Time:      q.received,
-		Client:    policy.Client{Addr: q.from.Addr()},
+		Client:    policy.Client{Addr: q.client},
 		Policy:    q.snapshot.policy,
 		Verdict:   v,
 		Name:      blocklist.Name(q.msg.Name()),
@@ -236,26 +293,29 @@ func (r *Resolver) record(q *query) {
 // encode is stage 7: the response's bytes, within what the client takes.
 func (r *Resolver) encode(q *query) {
 	flags := dnswire.FlagQR | dnswire.FlagRA | q.flags | q.msg.Flags&(dnswire.FlagRD|dnswire.FlagCD|opcodeBits)
-	if e := q.entry; e != nil {
-		q.start()
-		q.out = append(q.out, e.msg[len(q.out):]...)
-		dnswire.AgeTTLs(q.out, e.ttls, q.elapsed, q.clientTTL())
-		q.answers, q.authority = dnswire.Counts(e.msg)
-		q.rcode = e.rcode
+	if q.answered {
+		q.answers, q.authority = dnswire.Counts(q.out)
 		if q.msg.DO || q.msg.Flags&dnswire.FlagAD != 0 {
-			flags |= binary.BigEndian.Uint16(e.msg[2:]) & dnswire.FlagAD
+			flags |= binary.BigEndian.Uint16(q.out[2:]) & dnswire.FlagAD
 		}
+		copy(q.out, q.in[:q.msg.QuestionEnd]) // the client's own case
 	}
 	limit := maxTCPMessage
 	if q.transport == overUDP {
 		limit = min(maxUDP, max(minUDP, int(q.msg.UDPSize)))
-	}
-	if q.msg.EDNS && len(q.out)+optWithEDE > limit {
-		q.ede = dnswire.EDENone // RFC 8914 §3: it goes first
+		if q.limited {
+			limit = min(limit, len(q.in))
+		}
 	}
 	opt := 0
 	if q.msg.EDNS {
 		opt = optWithoutEDE
+	}
+	if q.cookie {
+		opt += cookieOption
+	}
+	if len(q.out)+opt+optEDE > limit {
+		q.ede = dnswire.EDENone // RFC 8914 §3: it goes first
 	}
 	if len(q.out)+opt > limit {
 		q.start()
@@ -270,7 +330,9 @@ func (r *Resolver) encode(q *query) {
 	}
 	if q.msg.EDNS {
 		h.More = 1
-		q.out = dnswire.AppendOPT(q.out, maxUDP, q.rcode, q.msg.DO, q.ede)
+		opt := len(q.out)
+		q.out = dnswire.AppendOPT(q.out, offeredUDP, q.rcode, q.msg.DO, q.ede)
+		q.appendOptions(opt, limit)
 	}
 	dnswire.PutHeader(q.out, h)
 	q.snapshot.counters.response(q.rcode)
@@ -279,10 +341,11 @@ func (r *Resolver) encode(q *query) {
 // The sizes of stage 7.
 const (
 	minUDP        = 512  // RFC 1035 §4.2.1
-	maxUDP        = 1232 // RFC 9715: no fragment on any path
+	maxUDP        = 1400 // RFC 9715 §3: what a network with Ethernet's MTU carries in one piece
+	offeredUDP    = 1232 // what any path does: more than a query needs
 	maxTCPMessage = 65535
 	optWithoutEDE = 11
-	optWithEDE    = optWithoutEDE + 6
+	optEDE        = 6
 
 	opcodeBits = 0xF << 11
 )

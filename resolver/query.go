@@ -24,20 +24,36 @@ type query struct {
 	sender    sender
 	oob       []byte // for UDP on a wildcard address: the control message that names our address
 	received  time.Time
+	// peer is the way back as the kernel wrote it, where a worker read the packet.
+	peer    [sizeofSockaddr]byte
+	peerLen uint32
+	// batched says that the worker who has q sends its response at the end of the round, lent that q goes
+	// back to the pool then.
+	batched, lent bool
+	// answered in the round in which it came, q is counted here; nil: its time is its own.
+	counts *counts
+
+	// client is who asks: from's address, or who a proxy names. Its zone is from's.
+	client netip.Addr
 
 	// unrecorded keeps schoolgate's own checks out of the record of breaches.
 	unrecorded bool
 
 	// What the stages found out, in their order.
-	status   dnswire.Status
-	msg      dnswire.Query
-	snapshot *snapshot
-	group    uint16
-	verdict  policy.Verdict
-	question []byte // the cache's key
-	entry    *entry // the upstream's answer
-	elapsed  uint32 // its age in seconds
-	event    eventTarget
+	status    dnswire.Status
+	msg       dnswire.Query
+	snapshot  *snapshot
+	known     bool // may ask
+	proved    bool // a cookie shows that the address is not forged
+	limited   bool // over the rate limit
+	group     uint16
+	nameFacts policy.Facts // of the QNAME
+	verdict   policy.Verdict
+	question  []byte // the cache's key
+	cached    cached // what the cache has for it
+	answered  bool   // an upstream's answer is in out
+	facts     facts  // of that answer
+	event     eventTarget
 
 	// The answer.
 	outcome   outcome
@@ -46,13 +62,18 @@ type query struct {
 	ede       dnswire.EDE
 	answers   uint16
 	authority uint16
+	cookie    bool // the response has cookies
+	cookies   [cookiesLen]byte
 	out       []byte // the response; empty: none is sent
 
 	buf    [maxQuery]byte
 	oobBuf [64]byte
 	outBuf [2048]byte
-	keyBuf [dnswire.MaxName + 11]byte
+	keyBuf [dnswire.MaxName + questionKeyMore]byte
 }
+
+// sizeofSockaddr is the size of the larger kind of socket address, IPv6.
+const sizeofSockaddr = 28
 
 // eventTarget is what matched where it was not the question itself.
 type eventTarget struct {
@@ -71,11 +92,16 @@ type transport uint8
 const (
 	overUDP transport = iota
 	overTCP
+	overTLS
+	overHTTPS
+	overQUIC
 	transportCount
 )
 
 // String returns the word of metrics and records.
-func (t transport) String() string { return [...]string{"udp", "tcp"}[t] }
+func (t transport) String() string { return [...]string{"udp", "tcp", "dot", "doh", "doq"}[t] }
+
+func (t transport) encrypted() bool { return t >= overTLS }
 
 var queries = sync.Pool{New: func() any { return new(query) }}
 
@@ -100,10 +126,13 @@ func (o outcome) String() string {
 
 // reset makes q ready for the next packet. The answer's buffer keeps what it grew to.
 func (q *query) reset() {
-	q.in, q.oob, q.question, q.snapshot, q.entry = nil, nil, nil, nil, nil
+	q.in, q.oob, q.question, q.snapshot, q.counts = nil, nil, nil, nil, nil
+	q.received, q.batched, q.lent = time.Time{}, false, false
+	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event = eventTarget{}
 	q.verdict = policy.Verdict{}
-	q.unrecorded = false
+	q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false
+	q.client = netip.Addr{}
 	q.group, q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0, 0
 	q.ede = dnswire.EDENone
 	q.outcome = outcomeFailed

@@ -13,7 +13,7 @@ import (
 // Queries of the policy before a reload and of the one after it may look at one cached answer at the
 // same time. Neither must go by what the other found out.
 func TestACachedAnswerIsJudgedByTheQuerysOwnPolicy(t *testing.T) {
-	under := func(listed string, generation uint64) *snapshot {
+	under := func(listed string, generation uint32) *snapshot {
 		name, err := blocklist.ParseName(listed)
 		if err != nil {
 			t.Fatal(err)
@@ -32,14 +32,20 @@ func TestACachedAnswerIsJudgedByTheQuerysOwnPolicy(t *testing.T) {
 	const questionEnd = 19
 	msg := []byte("\x00\x07\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01q\x00\x00\x01\x00\x01" + // q. A
 		"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x0d\x03bad\x07example\x00") // CNAME bad.example.
-	cached := &entry{msg: msg}
-	r := &Resolver{}
+	asked := append([]byte("\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"), msg[headerLen:questionEnd]...)
+	r := &Resolver{cache: newCache(100)}
+	question := appendQuestionKey(nil, []byte("\x01q\x00"), 1, false, false, 0)
+	cached := &entry{question: question, msg: msg, stored: time.Now(), ttl: 60}
+	r.cache.put(cached, facts{})
 	judge := func(s *snapshot, want policy.Action) {
 		q := new(query)
 		for range 100_000 {
 			q.reset()
-			q.in, q.snapshot, q.entry, q.received = msg[:questionEnd], s, cached, time.Time{}
-			q.msg.QuestionEnd = questionEnd
+			q.in, q.snapshot, q.received = asked, s, cached.stored
+			q.msg.Parse(q.in)
+			q.question, q.nameFacts = question, s.policy.Facts(q.msg.Name())
+			q.out, q.cached = r.cache.get(q.out[:0], question, q.received, 60)
+			q.answered, q.facts = true, q.cached.facts
 			q.verdict = policy.Verdict{Category: policy.CategoryNone, Rule: -1, Index: -1}
 			if r.recheck(q); q.verdict.Action != want {
 				t.Errorf("generation %d: action %d, want %d", s.generation, q.verdict.Action, want)

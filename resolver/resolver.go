@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -33,6 +34,13 @@ type Resolver struct {
 	forwarder *forwarder
 	snapshot  atomic.Pointer[snapshot]
 	listeners []*listener
+	encrypted []encrypted
+	refused   refusals
+	limits    *limits
+	cookies   *cookieJar
+
+	// certificate is Config.Certificate.
+	certificate func() *tls.Certificate
 
 	roots     *x509.CertPool
 	bootstrap *bootstrap
@@ -40,31 +48,36 @@ type Resolver struct {
 
 	applyMu    sync.Mutex
 	servers    map[Upstream]*server // every one that was ever applied
-	generation uint64
+	generation uint32
 }
 
 // snapshot is what one Apply put in force. A query loads it once, and is judged and answered by it.
 type snapshot struct {
 	Settings
 	policy     *policy.Policy
-	generation uint64
+	generation uint32 // never 0
 	pool       *pool
 	zones      []*pool
 	bootstrap  *pool
 	records    map[string][]Record // by the owner's key
 	counters   *counters
+	shared     []bool // by group: many people behind each of its addresses
+	nsid       []byte
 }
 
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
+		certificate: c.Certificate,
 	}
-	r.metrics = newMetrics(c.Registerer, func() float64 { return float64(r.cache.len()) })
+	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "schoolgate_panics_total", Help: "Queries that met a fault of the program; answered SERVFAIL.",
 	})
 	c.Registerer.MustRegister(r.panics)
+	r.refused.register(c.Registerer)
+	r.limits, r.cookies = newLimits(c.Registerer), newCookieJar(time.Now())
 	r.forwarder = newForwarder(r)
 	r.bootstrap = newBootstrap(func(name []byte, typ uint16) (dnswire.Answer, bool) {
 		return r.forwarder.seek(&call{name: name, typ: typ, pool: r.snapshot.Load().bootstrap})
@@ -80,6 +93,10 @@ func New(c Config) (*Resolver, error) {
 		}
 		r.listeners = append(r.listeners, l)
 	}
+	if err := r.listenEncrypted(c); err != nil {
+		r.closeListeners()
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -94,7 +111,10 @@ func (r *Resolver) Apply(s Settings) error {
 	r.generation++
 	next := &snapshot{
 		Settings: s, policy: s.Policy, generation: r.generation, records: make(map[string][]Record),
-		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy),
+		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy), nsid: nsid(s.Policy.Site()),
+	}
+	for i := range s.Policy.Groups() {
+		next.shared = append(next.shared, s.Policy.Shared(uint16(i)))
 	}
 	next.bootstrap = r.newPool(Upstreams{Servers: s.Upstreams.Bootstrap, Strategy: s.Upstreams.Strategy, Timeout: s.Upstreams.Timeout}, 0)
 	for _, zone := range s.Zones {
@@ -151,9 +171,15 @@ func (r *Resolver) Run(ctx context.Context) error {
 	for _, l := range r.listeners {
 		l.run(&serving)
 	}
+	for _, e := range r.encrypted {
+		serving.Go(e.run)
+	}
 	r.probe(ctx)
 	for _, l := range r.listeners {
 		l.stopReading()
+	}
+	for _, e := range r.encrypted {
+		e.stopReading()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -185,6 +211,9 @@ func (r *Resolver) closeListeners() {
 	for _, l := range r.listeners {
 		l.close()
 	}
+	for _, e := range r.encrypted {
+		e.close()
+	}
 }
 
 // Addrs returns where it listens, with the ports that the system gave for port 0.
@@ -200,7 +229,9 @@ func (r *Resolver) Addrs() []netip.AddrPort {
 type Stats struct {
 	Upstreams    []UpstreamStats // of the servers in force, zones last
 	CacheEntries int
-	Waiting      int // queries that wait for an upstream
+	Waiting      int       // queries that wait for an upstream
+	Refused      []Refused // what is not 0
+	Limits       LimitStats
 }
 
 // UpstreamStats is what is known of a server.
@@ -222,7 +253,9 @@ func (r *Resolver) Stats() Stats {
 	for server := range s.servers() {
 		stats.Upstreams = append(stats.Upstreams, server.stats(now))
 	}
-	stats.CacheEntries = r.cache.len()
+	stats.CacheEntries, _ = r.cache.len()
+	stats.Refused = r.refused.stats()
+	stats.Limits = r.limitStats()
 	r.forwarder.mu.Lock()
 	stats.Waiting = r.forwarder.waiting
 	r.forwarder.mu.Unlock()
@@ -265,6 +298,7 @@ func (r *Resolver) Ask(ctx context.Context, packet []byte, from netip.AddrPort, 
 	q.reset()
 	q.in = q.buf[:copy(q.buf[:], packet)]
 	q.from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	q.client = q.from.Addr()
 	q.transport = overUDP
 	if network == overTCP.String() {
 		q.transport = overTCP
@@ -289,9 +323,25 @@ func (r *Resolver) Ask(ctx context.Context, packet []byte, from netip.AddrPort, 
 	}
 }
 
-// askSender hands a response to Ask.
+// settle takes a query of a listener through the pipeline and waits for its response; nil where none is
+// sent. q is given back then. It waits for an answer that nobody wants any more, too: what a client asks
+// and breaks off must go on counting as his.
+func (r *Resolver) settle(q *query) []byte {
+	answer := make(askSender, 1)
+	q.sender = answer
+	if !r.serveSafely(q) {
+		return <-answer
+	}
+	queries.Put(q)
+	select {
+	case response := <-answer:
+		return response
+	default:
+		return nil
+	}
+}
+
+// askSender hands a response to who waits for it.
 type askSender chan []byte
 
 func (s askSender) send(q *query) { s <- append([]byte(nil), q.out...) }
-
-func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }

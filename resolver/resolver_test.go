@@ -182,6 +182,7 @@ type server struct {
 	record   *record
 	registry *prometheus.Registry
 	settings resolver.Settings
+	stop     func() (stopped <-chan struct{})
 }
 
 // start runs a resolver on loopback, forwarding to the upstreams.
@@ -224,14 +225,18 @@ func start(t testing.TB, change func(*resolver.Config), upstreams ...*upstream) 
 	}
 	s.Resolver, s.addr = r, r.Addrs()[0].String()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx); err != nil {
 			t.Error(err)
 		}
-	})
+	}()
+	s.stop = func() <-chan struct{} {
+		cancel()
+		return done
+	}
+	t.Cleanup(func() { <-s.stop() })
 	return s
 }
 

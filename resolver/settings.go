@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"net/netip"
@@ -17,6 +18,11 @@ type Config struct {
 	// Listen holds the addresses for UDP and TCP. A wildcard address answers from the address that
 	// was asked. Port 0 takes a free one, the same for UDP and TCP.
 	Listen []netip.AddrPort
+	// DoT, DoH and DoQ hold the addresses for encrypted DNS. They need Certificate.
+	DoT, DoH, DoQ []netip.AddrPort
+	// Certificate returns the certificate to show, its Leaf included, at each handshake anew; nil: there is
+	// none at the moment, and handshakes fail. Called from many goroutines, it must not block.
+	Certificate func() *tls.Certificate
 	// CacheEntries bounds the answer cache; 0 turns it off.
 	CacheEntries int
 	// Recorder takes the breaches.
@@ -50,6 +56,17 @@ type Settings struct {
 	Records  []Record
 	Cache    CacheTimes
 	Blocking Blocking
+	Access   Access
+}
+
+// Access is how clients are told apart and bounded; who may ask is the policy's.
+type Access struct {
+	RateLimit RateLimit
+	// TrustedForwarders ask for many, and have no rate limit.
+	TrustedForwarders []netip.Prefix
+	// Proxies put a PROXY header before what they pass on, which names the client. What comes from them
+	// without is dropped; from others it is no such header.
+	Proxies []netip.Prefix
 }
 
 // Upstreams is a set of servers that stand for each other.
@@ -69,6 +86,10 @@ type CacheTimes struct {
 	MinTTL, MaxTTL time.Duration // of what is kept
 	ClientTTL      time.Duration // the most that a client is given
 	NegativeTTL    time.Duration // the most for NXDOMAIN and NODATA
+	// ServeStale is how long after its time an answer serves where no upstream answers (RFC 8767); 0: not.
+	ServeStale time.Duration
+	// Prefetch has answers that are asked for asked anew before they run out.
+	Prefetch bool
 }
 
 // Blocking is how a blocked question is answered.

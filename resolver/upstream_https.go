@@ -23,10 +23,10 @@ const (
 	httpsRetryLimit = 2
 )
 
-// overHTTPS asks a server of DNS over HTTPS by POST (RFC 8484 §4.1): the question stands in no log of
+// httpsUpstream asks a server of DNS over HTTPS by POST (RFC 8484 §4.1): the question stands in no log of
 // addresses. Over HTTP/2 the questions share a connection. No proxy, no cookies, no redirects: it is
 // that server which was written, or none.
-type overHTTPS struct {
+type httpsUpstream struct {
 	place     *place
 	url       string
 	transport *http.Transport
@@ -36,13 +36,13 @@ type overHTTPS struct {
 	cancel context.CancelFunc
 }
 
-func newOverHTTPS(p *place) *overHTTPS {
+func newOverHTTPS(p *place) *httpsUpstream {
 	u := p.upstream
 	authority := u
 	if u.name != "" { // what the server calls itself, though its address be written
 		authority.addr = netip.AddrPortFrom(netip.Addr{}, u.addr.Port())
 	}
-	h := &overHTTPS{url: "https://" + authority.authority() + u.path, place: p}
+	h := &httpsUpstream{url: "https://" + authority.authority() + u.path, place: p}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.transport = &http.Transport{
 		DialTLSContext:    h.dial,
@@ -58,7 +58,7 @@ func newOverHTTPS(p *place) *overHTTPS {
 }
 
 // dial connects. It takes no notice of the request's context: connecting outlives it, for the next one.
-func (h *overHTTPS) dial(context.Context, string, string) (net.Conn, error) {
+func (h *httpsUpstream) dial(context.Context, string, string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(h.ctx, connectTime)
 	defer cancel()
 	return h.place.dial(ctx)
@@ -66,7 +66,7 @@ func (h *overHTTPS) dial(context.Context, string, string) (net.Conn, error) {
 
 // exchange asks; once more where a connection that was there already broke, as the server may have
 // closed it as idle.
-func (h *overHTTPS) exchange(ctx context.Context, query []byte) ([]byte, error) {
+func (h *httpsUpstream) exchange(ctx context.Context, query []byte) ([]byte, error) {
 	for try := 1; ; try++ {
 		reused := false
 		response, err := h.post(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -84,7 +84,7 @@ type httpsError struct{ what string }
 
 func (e *httpsError) Error() string { return "answer over HTTPS: " + e.what }
 
-func (h *overHTTPS) post(ctx context.Context, query []byte) ([]byte, error) {
+func (h *httpsUpstream) post(ctx context.Context, query []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(query))
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (h *overHTTPS) post(ctx context.Context, query []byte) ([]byte, error) {
 	return body, nil
 }
 
-func (h *overHTTPS) close() {
+func (h *httpsUpstream) close() {
 	h.cancel()
 	h.transport.CloseIdleConnections()
 }

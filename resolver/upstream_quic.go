@@ -17,14 +17,13 @@ import (
 
 // The error codes of DNS over QUIC that a client sends (RFC 9250 §4.3).
 const (
-	doqNoError          = 0x0
 	doqRequestCancelled = 0x3
 )
 
-// overQUIC asks a server of DNS over QUIC (RFC 9250): one connection, and for each question a stream, of
+// quicUpstream asks a server of DNS over QUIC (RFC 9250): one connection, and for each question a stream, of
 // which the server bounds the number. A session is resumed where that is possible, but nothing is sent
 // before the handshake is done (0-RTT), for that could be replayed.
-type overQUIC struct {
+type quicUpstream struct {
 	place  *place
 	config *quic.Config
 
@@ -43,8 +42,8 @@ type quicConn struct {
 	err   error
 }
 
-func newOverQUIC(p *place) *overQUIC {
-	q := &overQUIC{place: p, config: &quic.Config{
+func newOverQUIC(p *place) *quicUpstream {
+	q := &quicUpstream{place: p, config: &quic.Config{
 		HandshakeIdleTimeout: connectTime, MaxIdleTimeout: pipeIdle, TokenStore: quic.NewLRUTokenStore(1, sessionCache),
 		MaxIncomingStreams: -1, MaxIncomingUniStreams: -1,
 	}}
@@ -53,7 +52,7 @@ func newOverQUIC(p *place) *overQUIC {
 }
 
 // exchange asks; where the connection ended first, once more on a new one.
-func (q *overQUIC) exchange(ctx context.Context, query []byte) ([]byte, error) {
+func (q *quicUpstream) exchange(ctx context.Context, query []byte) ([]byte, error) {
 	for try := 1; ; try++ {
 		c := q.connection()
 		select {
@@ -79,13 +78,13 @@ func (q *overQUIC) exchange(ctx context.Context, query []byte) ([]byte, error) {
 }
 
 // close ends the connection. No question may be on its way.
-func (q *overQUIC) close() {
+func (q *quicUpstream) close() {
 	q.cancel()
 	q.running.Wait()
 }
 
 // forget lets a connection take no more questions.
-func (q *overQUIC) forget(c *quicConn) {
+func (q *quicUpstream) forget(c *quicConn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.conn == c {
@@ -94,7 +93,7 @@ func (q *overQUIC) forget(c *quicConn) {
 }
 
 // connection is the one in use, or one that is being made.
-func (q *overQUIC) connection() *quicConn {
+func (q *quicUpstream) connection() *quicConn {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.ctx.Err() != nil {
@@ -119,7 +118,7 @@ func (q *overQUIC) connection() *quicConn {
 }
 
 // run connects, and cleans up when the connection has ended.
-func (q *overQUIC) run(c *quicConn) {
+func (q *quicUpstream) run(c *quicConn) {
 	ctx, cancel := context.WithTimeout(q.ctx, connectTime)
 	defer cancel()
 	addrs, err := q.place.addresses(ctx)

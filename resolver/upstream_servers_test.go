@@ -156,12 +156,12 @@ func receive(conn io.Reader) *dns.Msg {
 }
 
 // framed is a message with its length before it.
-func framed(m *dns.Msg) []byte {
+func framedMsg(m *dns.Msg) []byte {
 	packed, err := m.Pack()
 	if err != nil {
 		panic(err)
 	}
-	return append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...)
+	return framed(packed)
 }
 
 // answerTo is the answer that is given to every name: one address.
@@ -175,7 +175,7 @@ func answerTo(q *dns.Msg) *dns.Msg {
 	return m
 }
 
-func send(conn io.Writer, m *dns.Msg) { _, _ = conn.Write(framed(m)) }
+func send(conn io.Writer, m *dns.Msg) { _, _ = conn.Write(framedMsg(m)) }
 
 // serveStream answers every question on a connection.
 func serveStream(conn net.Conn) {

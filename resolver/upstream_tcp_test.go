@@ -79,7 +79,7 @@ func TestAConnectionThatTheServerClosedIsReplaced(t *testing.T) {
 	for name, last := range map[string]func(conn net.Conn, q *dns.Msg){
 		"before the answer":            func(net.Conn, *dns.Msg) {},
 		"in the middle of the length":  func(conn net.Conn, _ *dns.Msg) { _, _ = conn.Write([]byte{0}) },
-		"in the middle of the message": func(conn net.Conn, q *dns.Msg) { _, _ = conn.Write(framed(answerTo(q))[:20]) },
+		"in the middle of the message": func(conn net.Conn, q *dns.Msg) { _, _ = conn.Write(framedMsg(answerTo(q))[:20]) },
 		"after a message of no length": func(conn net.Conn, _ *dns.Msg) { _, _ = conn.Write([]byte{0, 0}) },
 		"after garbage": func(conn net.Conn, _ *dns.Msg) {
 			_, _ = conn.Write([]byte(strings.Repeat("\x00\x20garbage, garbage, garbage, garbag", 3)))
@@ -165,7 +165,7 @@ func TestAServerThatDoesNotAnswerOverStreamsIsPassedOver(t *testing.T) {
 			if q == nil {
 				return
 			}
-			m := framed(answerTo(q))
+			m := framedMsg(answerTo(q))
 			m[0], m[1] = 0xff, 0xff
 			_, _ = conn.Write(m)
 			_, _ = io.Copy(io.Discard, conn)

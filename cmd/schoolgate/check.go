@@ -86,8 +86,9 @@ func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.
 	if err != nil {
 		return result, result.take(err, inv.path())
 	}
+	_, broken := cfg.TLS.Load()
 	missing, failing := filter.ListProblems()
-	result.Problems = append(result.Problems, missing...)
+	result.Problems = append(append(result.Problems, broken...), missing...)
 	for _, f := range failing {
 		asked := func(l feed.Loaded) bool {
 			return (l.URL != "" || l.Zone != nil) && !filter.NeedsService(l) && l.Line == f.Line && l.Column == f.Column

@@ -38,6 +38,7 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 //	signal HUP|TERM DATADIR      send a signal to the schoolgate on that data directory
 //	dig DATADIR CLIENT NAME      ask it for an address, from a loopback address; prints what came back
 //	answers DATADIR NAME CODE    wait until it answers with that response code
+//	limited DATADIR CLIENT NAME  ask it, from a loopback address, until that is over the rate limit
 //
 // and the address of a receiver that takes alerts, in HOOK, with its secret in HOOKSECRET, and that of a
 // server for the files of the directory www, in LISTS. In a file of a script that is a configuration,
@@ -59,7 +60,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": ready, "unhealthy": unhealthy, "signal": sendSignal, "dig": dig, "answers": answers,
-			"expand": expand,
+			"expand": expand, "limited": limited,
 		},
 	})
 }
@@ -148,6 +149,17 @@ func dig(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		fmt.Fprintln(ts.Stdout(), answer)
 		return true
+	})
+}
+
+func limited(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: limited DATADIR CLIENT NAME")
+	}
+	await(ts, args[0], func(ctx context.Context, s daemon.Status) bool {
+		r, err := exchange(ctx, s.Listen.DNS[0].String(), args[1], args[2])
+		ts.Check(err)
+		return r.Truncated
 	})
 }
 

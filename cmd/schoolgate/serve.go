@@ -97,6 +97,9 @@ func announce(w io.Writer, d *daemon.Daemon) {
 	for _, a := range addrs.DNS {
 		fmt.Fprintf(w, "  DNS            %v (UDP and TCP)\n", a)
 	}
+	for _, l := range encryptedListeners(addrs) {
+		fmt.Fprintf(w, "  %-14s %s\n", l.name, l.at)
+	}
 	if addrs.Metrics != "" {
 		fmt.Fprintf(w, "  metrics        http://%s/metrics, /healthz, /readyz\n", addrs.Metrics)
 	}
@@ -106,6 +109,23 @@ func announce(w io.Writer, d *daemon.Daemon) {
 	for _, l := range d.Filter().Waiting() {
 		fmt.Fprintf(w, "  NOT READY      waiting for %s\n", l)
 	}
+}
+
+// encryptedListener is one of DNS over TLS, HTTPS or QUIC, for people.
+type encryptedListener struct{ name, at string }
+
+func encryptedListeners(a daemon.Addrs) []encryptedListener {
+	var out []encryptedListener
+	for _, addr := range a.DoT {
+		out = append(out, encryptedListener{"DNS over TLS", addr.String()})
+	}
+	for _, addr := range a.DoH {
+		out = append(out, encryptedListener{"DNS over HTTPS", "https://" + addr.String() + "/dns-query"})
+	}
+	for _, addr := range a.DoQ {
+		out = append(out, encryptedListener{"DNS over QUIC", addr.String()})
+	}
+	return out
 }
 
 // suggestions says what to try first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,28 @@ func setupStatus(fs *flag.FlagSet) action {
 			return printJSON(inv.stdout, s)
 		}
 		return printStatus(inv, s)
+	}
+}
+
+// printLimits has a line for each limit that refused something.
+func printLimits(w io.Writer, s daemon.Status) {
+	l := s.Limits
+	if l.RateLimited > 0 {
+		var lately []string
+		for _, o := range l.Lately {
+			client := o.Client.String()
+			if o.Client.Is6() && !o.Client.IsLinkLocalUnicast() {
+				client += "/64"
+			}
+			lately = append(lately, fmt.Sprintf("%s (%d, last %s)", client, o.Queries, o.Last.Format("Mon 15:04:05")))
+		}
+		fmt.Fprintf(w, "over the limit %s, lately of %s\n", daemon.Plural(int(l.RateLimited), "question", "questions"), strings.Join(lately, ", "))
+	}
+	if l.ForwardOverload > 0 {
+		fmt.Fprintf(w, "overload       %s failed, as too many were waiting for upstreams\n", daemon.Plural(int(l.ForwardOverload), "question", "questions"))
+	}
+	if l.ProxyRefused > 0 {
+		fmt.Fprintf(w, "proxies        %s named no client, and were dropped\n", daemon.Plural(int(l.ProxyRefused), "packet or connection", "packets and connections"))
 	}
 }
 
@@ -62,9 +85,21 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	for _, a := range s.Listen.DNS {
 		fmt.Fprintf(w, "DNS            %v\n", a)
 	}
+	for _, l := range encryptedListeners(s.Listen) {
+		fmt.Fprintf(w, "%-14s %s\n", l.name, l.at)
+	}
 	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
 	fmt.Fprintf(w, "record         %s, newest hash %s\n", daemon.Plural(int(s.Chain.Seq), "row", "rows"), orDash(s.Chain.Hash))
-	fmt.Fprintf(w, "cache          %s\n\n", daemon.Plural(s.Cache, "answer", "answers"))
+	fmt.Fprintf(w, "cache          %s\n", daemon.Plural(s.Cache, "answer", "answers"))
+	if len(s.Refused) > 0 {
+		var each []string
+		for _, r := range s.Refused {
+			each = append(each, fmt.Sprintf("%s %s %d", r.Transport, r.Reason, r.Count))
+		}
+		fmt.Fprintf(w, "refused        connections and requests: %s\n", strings.Join(each, ", "))
+	}
+	printLimits(w, s)
+	fmt.Fprintln(w)
 
 	if err := table(w, func(line func(string, ...any)) {
 		line("UPSTREAM\tSTATE\tROUND TRIP\tQUESTIONS\tFAILURES")

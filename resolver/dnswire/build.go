@@ -80,9 +80,12 @@ type EDE int32
 // The codes in use.
 const (
 	EDENone                 EDE = -1
+	EDEStale                EDE = 3
+	EDECachedError          EDE = 13
 	EDENotReady             EDE = 14
 	EDEBlocked              EDE = 15
 	EDEProhibited           EDE = 18
+	EDEStaleNXDomain        EDE = 19
 	EDENotSupported         EDE = 21
 	EDENoReachableAuthority EDE = 22
 	optionEDE                   = 15
@@ -107,6 +110,27 @@ func AppendOPT(msg []byte, udpSize, rcode uint16, do bool, ede EDE) []byte {
 		msg = binary.BigEndian.AppendUint16(msg, uint16(ede))
 	}
 	return msg
+}
+
+// AppendOption adds an option to the OPT record that begins at opt and ends msg.
+func AppendOption(msg []byte, opt int, code uint16, data []byte) []byte {
+	msg = binary.BigEndian.AppendUint16(msg, code)
+	msg = binary.BigEndian.AppendUint16(msg, uint16(len(data)))
+	msg = append(msg, data...)
+	binary.BigEndian.PutUint16(msg[opt+optLen-2:], uint16(len(msg)-opt-optLen))
+	return msg
+}
+
+// AppendPadding fills msg up to the next multiple of block octets (RFC 7830), or to most where that is
+// less, with an option of the OPT record that begins at opt and ends msg. Where not even an empty one
+// fits, msg stays as it is.
+func AppendPadding(msg []byte, opt, block, most int) []byte {
+	const header = 4
+	size := min((len(msg)+header+block-1)/block*block, most)
+	if size < len(msg)+header {
+		return msg
+	}
+	return AppendOption(msg, opt, OptionPadding, make([]byte, size-len(msg)-header))
 }
 
 // AppendQuery appends a query for a forwarder to send: recursion desired, an OPT record with our
@@ -134,13 +158,45 @@ func AppendQuery(msg []byte, id uint16, name []byte, typ, class, udpSize uint16,
 	return AppendOPT(msg, udpSize, 0, do, EDENone)
 }
 
-// AgeTTLs lowers each time to live in msg by elapsed seconds, to at least 0 and at most limit.
-func AgeTTLs(msg []byte, offsets []uint16, elapsed, limit uint32) {
-	for _, o := range offsets {
-		ttl := binary.BigEndian.Uint32(msg[o:])
-		ttl -= min(ttl, elapsed)
-		binary.BigEndian.PutUint32(msg[o:], min(ttl, limit))
+// AgeTTL lowers the time to live at an offset of msg by elapsed seconds, to at least 0 and at most limit.
+func AgeTTL(msg []byte, offset uint16, elapsed, limit uint32) {
+	ttl := binary.BigEndian.Uint32(msg[offset:])
+	ttl -= min(ttl, elapsed)
+	binary.BigEndian.PutUint32(msg[offset:], min(ttl, limit))
+}
+
+// SmallestTTL returns how many seconds a response may be kept: the smallest time to live of its answer
+// and authority sections, of an SOA record MINIMUM too (RFC 2308 §5). Without a record, or where msg is
+// malformed, it is 0.
+func SmallestTTL(msg []byte) uint32 {
+	if len(msg) < headerLen {
+		return 0
 	}
+	off := headerLen
+	for range binary.BigEndian.Uint16(msg[4:]) {
+		end, err := skipName(msg, off)
+		if err != nil {
+			return 0
+		}
+		off = end + 4
+	}
+	answers, authority := Counts(msg)
+	smallest, none := uint32(0), true
+	for range int(answers) + int(authority) {
+		rr, err := parseRecord(msg, off)
+		if err != nil {
+			return 0
+		}
+		ttl := rr.TTL
+		if rr.Type == TypeSOA && rr.End-rr.Data >= 4 {
+			ttl = min(ttl, binary.BigEndian.Uint32(msg[rr.End-4:]))
+		}
+		if none || ttl < smallest {
+			smallest, none = ttl, false
+		}
+		off = rr.End
+	}
+	return smallest
 }
 
 // BoundTTLs brings each time to live in msg between least and most, and returns the smallest then.

@@ -99,7 +99,35 @@ func TestABadPacketGetsTheRightStatus(t *testing.T) {
 				return append(b, 0, 0, 41, 4, 208, 0, 1, 0, 0, 0, 0)
 			}), dnswire.StatusBadVers,
 		},
-		"OPT as the type asked for": {pack(t, question("example.org", dns.TypeOPT)), dnswire.StatusFormErr},
+		"EDNS of another version, whose options nobody knows": {
+			edit(func(b []byte) []byte {
+				b[11] = 1
+				return append(b, 0, 0, 41, 4, 208, 0, 1, 0, 0, 0, 2, 9, 9)
+			}), dnswire.StatusBadVers,
+		},
+		"an OPT record in the authority section": {
+			edit(func(b []byte) []byte {
+				b[9] = 1
+				return append(b, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)
+			}), dnswire.StatusFormErr,
+		},
+		"an OPT record in the answer section": {
+			edit(func(b []byte) []byte {
+				b[7] = 1
+				return append(b, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)
+			}), dnswire.StatusFormErr,
+		},
+		"an OPT record with a name": {
+			edit(func(b []byte) []byte {
+				b[11] = 1
+				return append(b, 1, 'x', 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)
+			}), dnswire.StatusFormErr,
+		},
+		"no question, but a cookie":           {edit(func(b []byte) []byte { return withCookie(onlyHeader(b), 8) }), dnswire.StatusCookie},
+		"no question, but an old cookie":      {edit(func(b []byte) []byte { return withCookie(onlyHeader(b), 24) }), dnswire.StatusCookie},
+		"no question and no cookie, but EDNS": {edit(func(b []byte) []byte { return append(onlyHeader(b), 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0) }), dnswire.StatusFormErr},
+		"a cookie, but two questions":         {edit(func(b []byte) []byte { b[5], b[11] = 2, 1; return withCookie(append(b, b[12:]...), 8) }), dnswire.StatusFormErr},
+		"OPT as the type asked for":           {pack(t, question("example.org", dns.TypeOPT)), dnswire.StatusFormErr},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var q dnswire.Query
@@ -185,7 +213,9 @@ func TestAnAnswerIsCutToWhatWasAskedFor(t *testing.T) {
 	if len(got.Answer) != 2 || len(got.Ns) != 0 || len(got.Extra) != 0 || a.Negative {
 		t.Errorf("kept %v", got)
 	}
-	dnswire.AgeTTLs(a.Msg, a.TTLs, 50, 100)
+	for _, o := range a.TTLs {
+		dnswire.AgeTTL(a.Msg, o, 50, 100)
+	}
 	if err := got.Unpack(a.Msg); err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +356,9 @@ func TestATargetDoesNotChangeWithTheAgeOfTheAnswer(t *testing.T) {
 		return text
 	}
 	before := target()
-	dnswire.AgeTTLs(a.Msg, a.TTLs, 1<<20, 5)
+	for _, o := range a.TTLs {
+		dnswire.AgeTTL(a.Msg, o, 1<<20, 5)
+	}
 	if after := target(); before == "" || after != before {
 		t.Errorf("the target was %q and is %q", before, after)
 	}
@@ -378,15 +410,49 @@ func TestTheSOAOfOurOwnAnswersIsWellFormed(t *testing.T) {
 
 // What Parse takes, miekg takes and reads alike. The other way round does not hold: Parse refuses
 // octets behind the end, several questions and the like.
+// onlyHeader leaves of a query its header, with one additional record to come.
+func onlyHeader(query []byte) []byte {
+	query[5], query[11] = 0, 1
+	return query[:12]
+}
+
+// withCookie appends an OPT record with a cookie of a size.
+func withCookie(query []byte, size int) []byte {
+	query = append(query, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, byte(size+4), 0, 10, 0, byte(size))
+	return append(query, make([]byte, size)...)
+}
+
+func TestACookieHasEightOctetsOrSixteenToForty(t *testing.T) {
+	for size := range 60 {
+		query := pack(t, question("example.org", dns.TypeA))
+		query[11] = 1
+		start := len(query) + 15
+		query = withCookie(query, size)
+		var q dnswire.Query
+		status := q.Parse(query)
+		if size == 8 || size >= 16 && size <= 40 {
+			if status != dnswire.StatusOK || q.CookieAt != start || q.CookieLen != size {
+				t.Errorf("%d octets: status %d, %d octets at %d", size, status, q.CookieLen, q.CookieAt)
+			}
+		} else if status != dnswire.StatusFormErr || !q.EDNS || q.CookieLen != 0 {
+			t.Errorf("%d octets: status %d, EDNS %v, a cookie of %d octets", size, status, q.EDNS, q.CookieLen)
+		}
+	}
+}
+
 func FuzzQueryAgreesWithMiekg(f *testing.F) {
 	m := question("www.Example.org", dns.TypeA)
 	f.Add(pack(f, m))
 	m.SetEdns0(4096, true)
 	f.Add(pack(f, m))
 	f.Add(pack(f, new(dns.Msg).SetNotify("rpz.Example.")))
+	f.Add(withCookie(onlyHeader(pack(f, question("www.Example.org", dns.TypeA))), 24))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		var q dnswire.Query
 		status := q.Parse(bytes.Clone(packet))
+		if end := q.CookieAt + q.CookieLen; end > len(packet) || status == dnswire.StatusCookie && q.CookieLen == 0 {
+			t.Fatalf("a cookie of %d octets ends at %d of %d", q.CookieLen, end, len(packet))
+		}
 		notify := status == dnswire.StatusNotImp && q.ParseNotify(packet)
 		if status != dnswire.StatusOK && !notify {
 			return
@@ -439,7 +505,9 @@ func FuzzAnswerIsWellFormed(f *testing.F) {
 		}
 		before := targets()
 		dnswire.BoundTTLs(a.Msg, a.TTLs, 1, 1<<31-1)
-		dnswire.AgeTTLs(a.Msg, a.TTLs, 3, 0x01610000)
+		for _, o := range a.TTLs {
+			dnswire.AgeTTL(a.Msg, o, 3, 0x01610000)
+		}
 		if after := targets(); after != before {
 			t.Fatalf("targets %q became %q with age", before, after)
 		}

@@ -14,7 +14,6 @@ type Marker [16]byte
 const MaxHops = 8
 
 const (
-	optionPadding = 12 // RFC 7830
 	// optionHops holds the markers of the resolvers that a query has passed through, behind hopsMagic. It
 	// is of the range for local use (RFC 6891 §9), where others use codes as they like, hence the magic.
 	optionHops = 65353
@@ -48,7 +47,7 @@ func AppendQueryOptions(msg []byte, hops []Marker, block int) []byte {
 	}
 	if block > 0 {
 		size := (block - (len(msg)+optionLen)%block) % block
-		msg = append(appendOption(msg, optionPadding, size), make([]byte, size)...)
+		msg = append(appendOption(msg, OptionPadding, size), make([]byte, size)...)
 	}
 	binary.BigEndian.PutUint16(msg[start-2:], uint16(len(msg)-start)) // RDLENGTH: the record had no data
 	return msg

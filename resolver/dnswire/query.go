@@ -22,6 +22,8 @@ const (
 	TypeTKEY  uint16 = 249
 	TypeANY   uint16 = 255
 
+	TypeRESINFO uint16 = 261
+
 	ClassIN uint16 = 1
 
 	RcodeSuccess  uint16 = 0
@@ -60,6 +62,13 @@ type Query struct {
 	EDNS    bool
 	DO      bool
 	UDPSize uint16
+	// Padding, Keepalive and NSID say that these options were there (RFC 7830, RFC 7828, RFC 5001).
+	Padding   bool
+	Keepalive bool
+	NSID      bool
+	// The first COOKIE option's data (RFC 7873) are CookieLen octets of the packet at CookieAt; 0 where
+	// there is none. They are 8, the client's cookie, or 16 to 40, the server's behind it.
+	CookieAt, CookieLen int
 
 	name     [MaxName]byte
 	nameLen  int
@@ -77,16 +86,18 @@ type Status uint8
 const (
 	StatusOK     Status = iota
 	StatusIgnore        // no query at all: not to be answered
+	StatusCookie        // no question, but a cookie: asks for nothing else (RFC 7873 §5.4)
 	StatusFormErr
 	StatusNotImp
 	StatusBadVers
 )
 
 // Parse reads a query. Every status but StatusIgnore has a response; where QuestionEnd is not 0, that
-// response repeats the question. A query must have one question, no answer and no authority, at most
-// one OPT record, and not an octet behind its last record.
+// response repeats the question. A query must have one question, or none and a cookie, no answer and no
+// authority, at most one OPT record, and not an octet behind its last record.
 func (q *Query) Parse(msg []byte) Status {
 	q.QuestionEnd, q.nameLen, q.EDNS, q.DO, q.UDPSize, q.Type, q.Class = 0, 0, false, false, 0, 0, 0
+	q.Padding, q.Keepalive, q.NSID, q.CookieAt, q.CookieLen = false, false, false, 0, 0
 	q.hopCount = 0
 	if len(msg) < headerLen {
 		return StatusIgnore
@@ -99,8 +110,12 @@ func (q *Query) Parse(msg []byte) Status {
 	if q.Flags&opcodeMask != 0 {
 		return StatusNotImp
 	}
-	// One question, no answer, no authority.
-	if binary.BigEndian.Uint32(msg[4:]) != 1<<16 || binary.BigEndian.Uint16(msg[8:]) != 0 {
+	additional := int(binary.BigEndian.Uint16(msg[10:]))
+	switch binary.BigEndian.Uint64(msg[4:]) >> 16 { // the numbers of questions, answers and authority records
+	case 1 << 32:
+	case 0:
+		return q.parseCookieOnly(msg, additional)
+	default:
 		return StatusFormErr
 	}
 	n, off, err := plainName(&q.name, msg, headerLen)
@@ -111,24 +126,39 @@ func (q *Query) Parse(msg []byte) Status {
 	q.Type = binary.BigEndian.Uint16(msg[off:])
 	q.Class = binary.BigEndian.Uint16(msg[off+2:])
 	q.QuestionEnd = off + 4
-	return q.parseAdditional(msg, int(binary.BigEndian.Uint16(msg[10:])))
+	return q.parseAdditional(msg, q.QuestionEnd, additional)
 }
 
-func (q *Query) parseAdditional(msg []byte, count int) Status {
-	off, version := q.QuestionEnd, byte(0)
+func (q *Query) parseCookieOnly(msg []byte, additional int) Status {
+	status := q.parseAdditional(msg, headerLen, additional)
+	switch {
+	case status != StatusOK:
+		return status
+	case q.CookieLen == 0:
+		return StatusFormErr
+	}
+	return StatusCookie
+}
+
+func (q *Query) parseAdditional(msg []byte, off, count int) Status {
+	version := byte(0)
 	for range count {
 		rr, err := parseRecord(msg, off)
 		if err != nil {
 			return StatusFormErr
 		}
 		if rr.Type == TypeOPT {
-			if q.EDNS || msg[off] != 0 || !q.validOptions(msg[rr.Data:rr.End]) {
+			if q.EDNS || msg[off] != 0 {
 				return StatusFormErr
 			}
-			q.EDNS = true
+			q.EDNS = true // its response has one, too, whatever is wrong with the options
 			q.UDPSize = rr.Class
 			version = byte(rr.TTL >> 16)
 			q.DO = rr.TTL&(1<<15) != 0
+			// What the options of another version are like is not known.
+			if version == 0 && !q.parseOptions(msg, rr.Data, rr.End) {
+				return StatusFormErr
+			}
 		}
 		off = rr.End
 	}
@@ -157,18 +187,47 @@ func (q *Query) ParseNotify(msg []byte) bool {
 	return true
 }
 
-// validOptions reports whether the options of an OPT record fill it exactly (RFC 6891 §6.1.2), and takes
-// note of those that matter here.
-func (q *Query) validOptions(data []byte) bool {
-	for len(data) >= 4 {
-		size := 4 + int(binary.BigEndian.Uint16(data[2:]))
-		if size > len(data) {
+// The options of an OPT record that are known here.
+const (
+	OptionNSID      uint16 = 3
+	OptionCookie    uint16 = 10
+	OptionKeepalive uint16 = 11
+	OptionPadding   uint16 = 12
+)
+
+// The lengths of cookies (RFC 7873 §4).
+const (
+	ClientCookieLen = 8
+	minCookies      = 16 // the client's and the server's
+	maxCookies      = 40
+)
+
+// parseOptions notes the options of an OPT record, msg[off:end], and reports whether they fill it exactly
+// (RFC 6891 §6.1.2) and a cookie has a length that there can be. Of several cookies the first counts.
+func (q *Query) parseOptions(msg []byte, off, end int) bool {
+	for end-off >= 4 {
+		data, size := off+4, int(binary.BigEndian.Uint16(msg[off+2:]))
+		if data+size > end {
 			return false
 		}
-		if binary.BigEndian.Uint16(data) == optionHops {
-			q.noteHops(data[4:size])
+		switch binary.BigEndian.Uint16(msg[off:]) {
+		case OptionNSID:
+			q.NSID = true
+		case OptionCookie:
+			if size != ClientCookieLen && (size < minCookies || size > maxCookies) {
+				return false
+			}
+			if q.CookieLen == 0 {
+				q.CookieAt, q.CookieLen = data, size
+			}
+		case OptionKeepalive:
+			q.Keepalive = true
+		case OptionPadding:
+			q.Padding = true
+		case optionHops:
+			q.noteHops(msg[data : data+size])
 		}
-		data = data[size:]
+		off = data + size
 	}
-	return len(data) == 0
+	return off == end
 }

@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -83,6 +84,7 @@ type Daemon struct {
 	systemd   notifier
 	metrics   net.Listener // nil where there is none
 	control   controlListener
+	tls       certificate
 	forIT     chan string // what a system alert is to be sent about
 
 	loggedMu sync.Mutex
@@ -175,17 +177,29 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		}
 		opened = append(opened, d.metrics)
 	}
+	d.tls.log = d.log
+	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
-		Listen: cfg.Listen, CacheEntries: cfg.CacheEntries, Recorder: d.record,
+		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record,
 		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, portTaken(err, "listen.dns"))
+		return nil, fmt.Errorf("%w%s", err, portTaken(err, listenKey(err)))
 	}
 	s.since = d.now()
 	d.current.Store(s)
 	d.telemetry.reloaded(s.fallback == nil, s.since)
 	return d, nil
+}
+
+// listenKey is the key of the address of which the resolver says that it cannot listen there.
+func listenKey(err error) string {
+	for _, t := range []string{"dot", "doh", "doq"} {
+		if strings.Contains(err.Error(), " for "+t+": ") {
+			return "listen." + t
+		}
+	}
+	return "listen.dns"
 }
 
 // portTaken says what to do where a key's port is another program's; "" where err is another one.
@@ -269,6 +283,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.refreshLists(ctx); return nil })
 	g.Go(func() error { d.watchFile(ctx); return nil })
+	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
@@ -317,6 +332,9 @@ func (d *Daemon) compareLocked(ctx context.Context, s *snapshot) {
 // Addrs says where a Daemon listens, ports as they are where the configuration said 0.
 type Addrs struct {
 	DNS     []netip.AddrPort `json:"dns"`
+	DoT     []netip.AddrPort `json:"dot"`
+	DoH     []netip.AddrPort `json:"doh"`
+	DoQ     []netip.AddrPort `json:"doq"`
 	Metrics string           `json:"metrics"` // "" for nowhere
 	Control string           `json:"control"` // path of the control socket
 }
@@ -324,6 +342,7 @@ type Addrs struct {
 // Addrs returns where d listens. It does not change.
 func (d *Daemon) Addrs() Addrs {
 	a := Addrs{DNS: d.resolver.Addrs(), Control: d.control.path}
+	a.DoT, a.DoH, a.DoQ = d.resolver.EncryptedAddrs()
 	if d.metrics != nil {
 		a.Metrics = d.metrics.Addr().String()
 	}

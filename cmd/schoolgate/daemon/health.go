@@ -38,6 +38,7 @@ func (d *Daemon) ownProblems() []string {
 			out = append(out, s.filter.listProblem(l))
 		}
 	}
+	out = append(out, d.tls.problems(d.now(), s.filter.Config.Timezone)...)
 	for _, u := range d.resolver.Stats().Upstreams {
 		switch {
 		case u.LeadsBack:

@@ -131,6 +131,9 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 	if err := needsRestart(now.filter.Config, cfg); err != nil {
 		return nil, nil, err
 	}
+	if _, problems := cfg.TLS.Load(); problems != nil {
+		return nil, nil, problems
+	}
 	next, err := Assemble(ctx, cfg, d.loader)
 	if err == nil {
 		next, err = d.fetchMissing(ctx, next)
@@ -168,6 +171,9 @@ func needsRestart(now, next *config.Config) error {
 		}
 	}
 	differ("listen.dns", slices.Equal(now.Listen, next.Listen))
+	differ("listen.dot", slices.Equal(now.DoT, next.DoT))
+	differ("listen.doh", slices.Equal(now.DoH, next.DoH))
+	differ("listen.doq", slices.Equal(now.DoQ, next.DoQ))
 	differ("listen.metrics", now.Metrics == next.Metrics)
 	differ("data_dir", now.DataDir == next.DataDir)
 	differ("cache.entries", now.CacheEntries == next.CacheEntries)
@@ -184,6 +190,7 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []b
 	if err := d.resolver.Apply(settings(next)); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
+	d.tls.use(next.Config.TLS)
 	d.alerts.Apply(next.Config.Alerts)
 	d.record.Apply(next.Config.Site, next.Config.Quiet)
 	s := &snapshot{filter: next, yaml: yaml, since: d.now(), accepted: now.accepted}
@@ -286,6 +293,7 @@ func settings(f *Filter) resolver.Settings {
 	c := f.Config
 	return resolver.Settings{
 		Policy: f.Policy, Upstreams: c.Upstreams, Zones: c.Zones, Records: c.Records, Cache: c.Cache, Blocking: c.Blocking,
+		Access: c.Access,
 	}
 }
 
@@ -293,7 +301,8 @@ func settings(f *Filter) resolver.Settings {
 // the file has line 0.
 func (f *Filter) Warnings() config.Errors {
 	_, lists := f.ListProblems()
-	out := slices.Concat(f.Config.Warnings, lists, f.vainAllows())
+	pair, _ := f.Config.TLS.Load() // what is wrong with it is a problem, not a warning
+	out := slices.Concat(f.Config.Warnings, f.Config.TLS.Warnings(pair, time.Now(), f.Config.Timezone), lists, f.vainAllows())
 	if len(f.Config.NotEnforced) > 0 {
 		out = append(out, config.Error{File: f.Config.File, Problem: "not yet enforced: " + strings.Join(f.Config.NotEnforced, ", ")})
 	}

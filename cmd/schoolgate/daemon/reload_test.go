@@ -112,10 +112,13 @@ func TestWhatNeedsARestartIsNamed(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
 	s.start()
-	s.configure(edit(`dns: ["127.0.0.1:0"], metrics: "127.0.0.1:0"`, `dns: ["127.0.0.2:0"], metrics: ""`, "data_dir: data", "data_dir: other") +
+	s.configure(edit(`dns: ["127.0.0.1:0"], metrics: "127.0.0.1:0"`, `dns: ["127.0.0.2:0"], dot: ["127.0.0.1:0"], doh: ["127.0.0.1:0"], doq: ["127.0.0.1:0"], tls: {certificate: c, key: k}, metrics: ""`, "data_dir: data", "data_dir: other") +
 		"cache: {entries: 7}\nguard: {never: [school.example]}\n")
 	want := []string{
 		"listen.dns has changed: restart schoolgate for that",
+		"listen.dot has changed: restart schoolgate for that",
+		"listen.doh has changed: restart schoolgate for that",
+		"listen.doq has changed: restart schoolgate for that",
 		"listen.metrics has changed: restart schoolgate for that",
 		"data_dir has changed: restart schoolgate for that",
 		"cache.entries has changed: restart schoolgate for that",

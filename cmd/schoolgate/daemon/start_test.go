@@ -347,6 +347,7 @@ func TestAPortThatIsTakenIsSaidWithWhatToDo(t *testing.T) {
 	_, port, _ := net.SplitHostPort(tcp.Addr().String())
 	for key, yaml := range map[string]string{
 		"listen.dns":     edit(`dns: ["127.0.0.1:0"]`, `dns: ["127.0.0.1:`+port+`"]`),
+		"listen.doh":     strings.Replace(encryptedYAML, `doh: ["127.0.0.1:0"]`, `doh: ["127.0.0.1:`+port+`"]`, 1),
 		"listen.metrics": edit(`metrics: "127.0.0.1:0"`, `metrics: "127.0.0.1:`+port+`"`),
 	} {
 		s := newSchool(t)

@@ -14,6 +14,7 @@ import (
 	"schoolgate/config"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
+	"schoolgate/resolver"
 )
 
 // Status is what runs: the JSON of `status` and of the control socket.
@@ -38,7 +39,10 @@ type Status struct {
 	Upstreams  []UpstreamStatus `json:"upstreams"`
 	AlertQueue []QueueStatus    `json:"alert_queue"`
 	Cache      int              `json:"cache_entries"`
-	Chain      breach.Head      `json:"chain"`
+	// Refused is how often a connection or a request over one was refused, where it was.
+	Refused []resolver.Refused  `json:"refused_connections"`
+	Limits  resolver.LimitStats `json:"limits"`
+	Chain   breach.Head         `json:"chain"`
 }
 
 // ConfigStatus is the configuration in force.
@@ -228,7 +232,11 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 	}
 	st.Healthy = len(st.Problems) == 0
 	stats := d.resolver.Stats()
-	st.Cache = stats.CacheEntries
+	st.Cache, st.Refused = stats.CacheEntries, append([]resolver.Refused{}, stats.Refused...)
+	st.Limits = stats.Limits
+	for i, o := range stats.Limits.Lately {
+		st.Limits.Lately[i].Last = o.Last.In(cfg.Timezone)
+	}
 	for _, u := range stats.Upstreams {
 		st.Upstreams = append(st.Upstreams, UpstreamStatus{
 			Server: u.Server, Healthy: u.Healthy, RTTMillis: float64(u.RTT.Microseconds()) / 1000, Queries: u.Queries, Failures: u.Failures,

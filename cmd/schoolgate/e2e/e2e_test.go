@@ -39,7 +39,7 @@ var program string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	for _, tool := range []string{"dig", "unbound", "dnsperf"} {
+	for _, tool := range []string{"dig", "kdig", "curl", "unbound", "dnsperf"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			fmt.Fprintf(os.Stderr, "%s is missing: deploy/setup.sh installs what the tests need\n", tool)
 			return 1

@@ -1,0 +1,61 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+
+	"schoolgate/blocklist"
+)
+
+// Facts is what a policy says of a name before it is known who asks: small enough to be kept with a
+// cached answer, so that a name which concerns nobody who asks for it is looked up in the lists once and not
+// at each question. It is no verdict, and of use only with the Policy that made it.
+type Facts struct {
+	// Listed holds every category that has the name.
+	Listed blocklist.Categories
+	// Named says that the configuration speaks of the name, or of one above it.
+	Named bool
+}
+
+// And returns the facts of two names together.
+func (f Facts) And(other Facts) Facts {
+	return Facts{Listed: f.Listed | other.Listed, Named: f.Named || other.Named}
+}
+
+// Facts returns those of a question's name, a key as in blocklist.Name.
+func (p *Policy) Facts(name []byte) Facts {
+	var buf [16]*node
+	path, _ := p.names.walk(name, buf[:0])
+	return Facts{Listed: p.set.Match(name), Named: slices.ContainsFunc(path, (*node).decides)}
+}
+
+// TargetFacts returns those of a name to which an answer leads: of what the configuration says of it,
+// only rules count (Recheck).
+func (p *Policy) TargetFacts(target []byte) Facts {
+	var buf [16]*node
+	path, _ := p.names.walk(target, buf[:0])
+	return Facts{Listed: p.set.Match(target), Named: slices.ContainsFunc(path, func(n *node) bool { return len(n.rules) > 0 })}
+}
+
+// AddrFacts returns those of an address to which an answer leads.
+func (p *Policy) AddrFacts(addr netip.Addr) Facts { return Facts{Listed: p.set.MatchAddr(addr)} }
+
+// Passes reports whether Decide lets a question with these facts through for the group, at any time and
+// without a breach, and returns its verdict then. Where it reports false, the verdict is none yet.
+func (p *Policy) Passes(groupIndex uint16, f Facts) (Verdict, bool) {
+	g := &p.groups[groupIndex]
+	pass := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
+	return pass, p.ready && !g.OnlySet && !p.Concerns(groupIndex, f)
+}
+
+// Concerns reports whether Recheck or RecheckAddr may change the verdict of a question of the group for
+// an answer whose targets have these facts together. Where it reports false, no target need be judged.
+func (p *Policy) Concerns(groupIndex uint16, f Facts) bool {
+	g := &p.groups[groupIndex]
+	return f.Named || f.Listed&(p.locked|g.block|g.monitor) != 0
+}
+
+// decides reports whether Decide looks at what the node says: a node may also be there for those below.
+func (n *node) decides() bool {
+	return n.record >= 0 || n.zone >= 0 || n.special != specialNone || n.helpline || len(n.rules) > 0 || len(n.only) > 0
+}

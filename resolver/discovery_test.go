@@ -1,0 +1,84 @@
+package resolver_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"schoolgate/resolver"
+)
+
+func port(addr string) uint16 { return netip.MustParseAddrPort(addr).Port() }
+
+func TestAClientOfPlainDNSIsToldWhereTheEncryptedListenersAre(t *testing.T) {
+	s := startEncrypted(t, nil)
+	r := s.exchange(t, ask("_dns.Resolver.ARPA", dns.TypeSVCB), "udp", "")
+	want := []string{
+		fmt.Sprintf("1 %s. alpn=\"dot\" port=\"%d\"", serverName, port(s.dot)),
+		fmt.Sprintf("2 %s. alpn=\"h2\" port=\"%d\" dohpath=\"/dns-query{?dns}\"", serverName, port(s.doh)),
+		fmt.Sprintf("3 %s. alpn=\"doq\" port=\"%d\"", serverName, port(s.doq)),
+	}
+	if r.Rcode != dns.RcodeSuccess || len(r.Answer) != len(want) || len(r.Ns) != 0 {
+		t.Fatalf("%v", r)
+	}
+	for i, rr := range r.Answer {
+		svcb := rr.(*dns.SVCB)
+		text := fmt.Sprintf("%d %s", svcb.Priority, svcb.Target)
+		for _, v := range svcb.Value {
+			text += fmt.Sprintf(" %s=%q", v.Key(), v.String())
+		}
+		if text != want[i] || svcb.Hdr.Name != "_dns.Resolver.ARPA." || svcb.Hdr.Ttl != 300 {
+			t.Errorf("%v\ngot  %s\nwant %s", rr, text, want[i])
+		}
+	}
+
+	r = s.exchange(t, ask("resolver.arpa", dns.TypeRESINFO), "udp", "")
+	if len(r.Answer) != 1 || !r.Authoritative || r.Answer[0].(*dns.RESINFO).Txt[0] != "exterr=3,13-15,18-19,21-22" {
+		t.Errorf("%v", r)
+	}
+
+	for _, q := range []*dns.Msg{
+		ask("_dns.resolver.arpa", dns.TypeA), ask("_dns.resolver.arpa", dns.TypeRESINFO), ask("resolver.arpa", dns.TypeSVCB),
+		ask("resolver.arpa", dns.TypeA), ask("x._dns.resolver.arpa", dns.TypeSVCB),
+	} {
+		if r := s.exchange(t, q, "udp", ""); r.Rcode != dns.RcodeSuccess || len(r.Answer) != 0 || len(r.Ns) != 1 {
+			t.Errorf("not NODATA: %v", r)
+		}
+	}
+}
+
+func TestAResolverWithoutEncryptedListenersOrAWholeNameSaysNothingOfItself(t *testing.T) {
+	plain := start(t, nil)
+	wildcard := startEncrypted(t, nil)
+	cert, _ := newCertificate(t, "*.school.example")
+	wildcard.certificate.Store(cert)
+	gone := startEncrypted(t, nil)
+	gone.certificate.Store(nil)
+	for name, s := range map[string]*server{"no listener": plain, "a wildcard": wildcard.server, "no certificate": gone.server} {
+		for _, q := range []*dns.Msg{ask("_dns.resolver.arpa", dns.TypeSVCB), ask("resolver.arpa", dns.TypeRESINFO)} {
+			if r := s.exchange(t, q, "udp", ""); r.Rcode != dns.RcodeSuccess || len(r.Answer) != 0 || len(r.Ns) != 1 {
+				t.Errorf("%s: %v", name, r)
+			}
+		}
+	}
+
+	cert, _ = newCertificate(t, "*.school.example", "resolver.school.example")
+	wildcard.certificate.Store(cert)
+	r := wildcard.exchange(t, ask("_dns.resolver.arpa", dns.TypeSVCB), "udp", "")
+	if len(r.Answer) != 3 || r.Answer[0].(*dns.SVCB).Target != "resolver.school.example." {
+		t.Errorf("the name after the wildcard: %v", r)
+	}
+}
+
+func TestTwoListenersOnOnePortAreOneService(t *testing.T) {
+	first := startEncrypted(t, nil)
+	s := startEncrypted(t, func(c *resolver.Config) {
+		c.DoT = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port(first.dot))}
+		c.DoH = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port(first.doh)), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), port(first.doh))}
+	})
+	if r := s.exchange(t, ask("_dns.resolver.arpa", dns.TypeSVCB), "udp", ""); len(r.Answer) != 4 {
+		t.Errorf("%v", r)
+	}
+}
