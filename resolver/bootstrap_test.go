@@ -95,7 +95,7 @@ func TestNewBootstrapServersAreAskedAtOnce(t *testing.T) {
 	if err := s.Apply(s.settings); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.exchange(t, ask("a.example", dns.TypeA), "udp", ""); len(r.Answer) != 1 {
+	if r := s.exchange(t, ask("b.example", dns.TypeA), "udp", ""); len(r.Answer) != 1 {
 		t.Errorf("got %v", r)
 	}
 }
