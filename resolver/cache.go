@@ -26,8 +26,6 @@ import (
 type cache struct {
 	seed   maphash.Seed
 	shards []cacheShard // a power of two; none: nothing is kept
-	// failing is until when, in Unix nanoseconds, some failure is remembered: as a rule none is.
-	failing atomic.Int64
 }
 
 const (
@@ -67,9 +65,8 @@ func newCache(entries int) *cache {
 const (
 	questionKeyMore = 2 + 1 + 8
 
-	questionDO     = 1 << 0
-	questionCD     = 1 << 1
-	questionFailed = 1 << 2
+	questionDO = 1 << 0
+	questionCD = 1 << 1
 )
 
 // appendQuestionKey appends what tells one cached answer from another: the name's key, the type, the
@@ -162,29 +159,31 @@ func (c *cache) getStale(dst, question []byte, now time.Time, limit, over uint32
 	return dst, cached{found: true, rcode: r.flags() & rcodeMask, facts: r.facts(), serial: r.serial()}
 }
 
-// fail remembers for so many seconds that a question could not be answered (RFC 9520).
-func (c *cache) fail(question []byte, now time.Time, ttl uint32) {
-	if until := now.Add(time.Duration(ttl) * time.Second).UnixNano(); until > c.failing.Load() {
-		c.failing.Store(until)
-	}
-	c.put(&entry{question: failureKey(nil, question), stored: now, ttl: ttl}, facts{})
+// failures remembers which questions could not be answered (RFC 9520). It is a cache of its own, so that a
+// flood of names under a dead upstream pushes out no answer, and it is there where the other is turned off.
+type failures struct {
+	cache *cache
+	// last is until when, in Unix nanoseconds, the latest one is remembered: as a rule there is none.
+	last atomic.Int64
 }
 
-// failed reports whether that is remembered.
-func (c *cache) failed(question []byte, now time.Time) bool {
-	if now.UnixNano() > c.failing.Load() {
+func newFailures() *failures { return &failures{cache: newCache(maxCalls)} }
+
+// add remembers a failure for so many seconds.
+func (f *failures) add(question []byte, now time.Time, ttl uint32) {
+	if until := now.Add(time.Duration(ttl) * time.Second).UnixNano(); until > f.last.Load() {
+		f.last.Store(until)
+	}
+	f.cache.put(&entry{question: question, stored: now, ttl: ttl}, facts{})
+}
+
+// has reports whether a failure of the question is remembered.
+func (f *failures) has(question []byte, now time.Time) bool {
+	if now.UnixNano() > f.last.Load() {
 		return false
 	}
-	var key [dnswire.MaxName + questionKeyMore]byte
-	_, found := c.get(nil, failureKey(key[:0], question), now, 0)
+	_, found := f.cache.get(nil, question, now, 0)
 	return found.found
-}
-
-// failureKey appends the key of a failure, which differs in one bit from the question's.
-func failureKey(dst, question []byte) []byte {
-	dst = append(dst, question...)
-	dst[len(dst)-9] |= questionFailed
-	return dst
 }
 
 // learn keeps the facts with the answer that get found, if it is still there.

@@ -237,7 +237,7 @@ func (f *forwarder) land(c *call, e *entry) (waiters []*query, known facts) {
 		return nil, known
 	}
 	if e == nil {
-		f.resolver.cache.fail(c.question, time.Now(), failureTTL(c.heard.Load()))
+		f.resolver.failures.add(c.question, time.Now(), failureTTL(c.heard.Load()))
 	}
 	delete(f.calls, c.key)
 	waiters, c.waiters = c.waiters, nil

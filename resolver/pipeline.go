@@ -172,7 +172,7 @@ func (r *Resolver) answer(q *query) (settled bool) {
 		return true
 	}
 	r.metrics.cacheMiss.Inc()
-	if r.cache.failed(q.question, q.received) {
+	if r.failures.has(q.question, q.received) {
 		if !r.takeStale(q) {
 			q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDECachedError)
 		}

@@ -31,6 +31,7 @@ type Resolver struct {
 	metrics   *metrics
 	panics    prometheus.Counter
 	cache     *cache
+	failures  *failures
 	forwarder *forwarder
 	snapshot  atomic.Pointer[snapshot]
 	listeners []*listener
@@ -68,7 +69,7 @@ type snapshot struct {
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
-		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), servers: make(map[Upstream]*server),
+		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
 		certificate: c.Certificate,
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
