@@ -128,10 +128,9 @@ func (c *cache) get(dst, question []byte, now time.Time, limit uint32) ([]byte, 
 	if flags |= recordUsed; flags != r.flags() {
 		r.setFlags(flags)
 	}
-	start := len(dst)
-	dst = append(dst, r.message()...)
-	r.age(dst[start:], elapsed, limit)
-	return dst, cached{found: true, rcode: flags & rcodeMask, facts: r.facts(), serial: r.serial(), refresh: refresh}
+	dst, hit := r.appendTo(dst, elapsed, limit)
+	hit.refresh = refresh
+	return dst, hit
 }
 
 // refreshShare is the part of its time that an answer has left when it is asked for anew: the tenth that
@@ -153,10 +152,7 @@ func (c *cache) getStale(dst, question []byte, now time.Time, limit, over uint32
 	if _, left := r.elapsed(now); left <= 0 && -left >= int64(over) {
 		return dst, cached{}
 	}
-	start := len(dst)
-	dst = append(dst, r.message()...)
-	r.age(dst[start:], 0, limit)
-	return dst, cached{found: true, rcode: r.flags() & rcodeMask, facts: r.facts(), serial: r.serial()}
+	return r.appendTo(dst, 0, limit)
 }
 
 // failures remembers which questions could not be answered (RFC 9520). It is a cache of its own, so that a

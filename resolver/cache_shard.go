@@ -91,11 +91,14 @@ func (r record) elapsed(now time.Time) (seconds uint32, left int64) {
 	return uint32(min(s, 1<<31)), int64(r.ttl()) - s
 }
 
-// age lowers the times to live in msg, which is a copy of the message.
-func (r record) age(msg []byte, elapsed, limit uint32) {
+// appendTo appends the message to dst, its times to live lowered by elapsed seconds and to limit.
+func (r record) appendTo(dst []byte, elapsed, limit uint32) ([]byte, cached) {
+	start := len(dst)
+	dst = append(dst, r.message()...)
 	for offsets := r.offsets(); len(offsets) > 0; offsets = offsets[2:] {
-		dnswire.AgeTTL(msg, binary.LittleEndian.Uint16(offsets), elapsed, limit)
+		dnswire.AgeTTL(dst[start:], binary.LittleEndian.Uint16(offsets), elapsed, limit)
 	}
+	return dst, cached{found: true, rcode: r.flags() & rcodeMask, facts: r.facts(), serial: r.serial()}
 }
 
 func (r record) facts() facts {
