@@ -13,7 +13,7 @@ import (
 type Facts struct {
 	// Listed holds every category that has the name.
 	Listed blocklist.Categories
-	// Named says that the configuration speaks of the name, or of one above it.
+	// Named says that the configuration speaks of the name, or of one above it, or lets one below it through.
 	Named bool
 }
 
@@ -25,8 +25,9 @@ func (f Facts) And(other Facts) Facts {
 // Facts returns those of a question's name, a key as in blocklist.Name.
 func (p *Policy) Facts(name []byte) Facts {
 	var buf [16]*node
-	path, _ := p.names.walk(name, buf[:0])
-	return Facts{Listed: p.set.Match(name), Named: slices.ContainsFunc(path, (*node).decides)}
+	path, whole := p.names.walk(name, buf[:0])
+	named := slices.ContainsFunc(path, (*node).decides) || whole && path[len(path)-1].opensBelow()
+	return Facts{Listed: p.set.Match(name), Named: named}
 }
 
 // TargetFacts returns those of a name to which an answer leads: of what the configuration says of it,
@@ -59,3 +60,6 @@ func (p *Policy) Concerns(groupIndex uint16, f Facts) bool {
 func (n *node) decides() bool {
 	return n.record >= 0 || n.zone >= 0 || n.special != specialNone || n.helpline || len(n.rules) > 0 || len(n.only) > 0
 }
+
+// opensBelow reports whether a name below the node's is let through, for anybody.
+func (n *node) opensBelow() bool { return n.belowAll || len(n.below) > 0 }

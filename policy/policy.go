@@ -302,7 +302,10 @@ func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Ti
 	}
 	g, listed := &p.groups[groupIndex], f.Listed
 	var buf [16]*node
-	path, whole := p.names.walk(name, buf[:0])
+	path, whole := buf[:0], false
+	if f.Named { // else no node has a say
+		path, whole = p.names.walk(name, path)
+	}
 
 	if listed&p.locked != 0 {
 		return p.blocked(v, listed, p.locked|g.block, ViaName, name, path, whole)

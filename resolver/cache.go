@@ -95,7 +95,7 @@ func (c *cache) shard(question []byte) (*cacheShard, uint64) {
 type cached struct {
 	found  bool
 	rcode  uint16
-	facts  facts
+	facts  facts // where there is a record, also when there is no answer to be had from it
 	serial uint64
 	// stale says that there is an answer whose time is over: getStale has it.
 	stale bool
@@ -118,7 +118,7 @@ func (c *cache) get(dst, question []byte, now time.Time, limit uint32) ([]byte, 
 	}
 	elapsed, left := r.elapsed(now)
 	if left <= 0 {
-		return dst, cached{stale: true}
+		return dst, cached{stale: !r.isBare(), facts: r.facts()}
 	}
 	flags := r.flags()
 	refresh := flags&(recordUsed|recordRefreshed) == recordUsed && left*refreshShare <= int64(r.ttl())
@@ -149,7 +149,7 @@ func (c *cache) getStale(dst, question []byte, now time.Time, limit, over uint32
 	if r == nil {
 		return dst, cached{}
 	}
-	if _, left := r.elapsed(now); left <= 0 && -left >= int64(over) {
+	if _, left := r.elapsed(now); r.isBare() || left <= 0 && -left >= int64(over) {
 		return dst, cached{}
 	}
 	return r.appendTo(dst, 0, limit)
@@ -191,6 +191,23 @@ func (c *cache) learn(question []byte, of cached, f facts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.find(hash, question); r != nil && r.serial() == of.serial { // another answer leads elsewhere
+		r.setFacts(f)
+	}
+}
+
+// learnBare keeps the facts of a name whose question is blocked before anybody asks upstream, so that the next
+// one need not be looked up in the lists.
+func (c *cache) learnBare(question []byte, now time.Time, f facts) {
+	if len(c.shards) == 0 {
+		return
+	}
+	s, hash := c.shard(question)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch r := s.find(hash, question); {
+	case r == nil:
+		s.put(hash, &entry{question: question, stored: now}, f)
+	case r.isBare():
 		r.setFacts(f)
 	}
 }

@@ -115,6 +115,9 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 	case policy.Forward:
 		q.outcome = outcomeLocal
 	case policy.Block:
+		if q.cached.facts.generation != q.snapshot.generation {
+			r.cache.learnBare(q.question, q.received, facts{generation: q.snapshot.generation, name: q.nameFacts})
+		}
 		q.block()
 		return false
 	case policy.LocalData:
