@@ -14,7 +14,10 @@ import (
 // returns false where the answer must be waited for: q then belongs to the forwarder, which calls
 // finish, and must not be touched again.
 func (r *Resolver) serve(q *query) (finished bool) {
-	if !r.decode(q) {
+	if !q.decoded {
+		r.decode(q)
+	}
+	if q.status == dnswire.StatusIgnore {
 		return true // no query: no response, and nothing to record
 	}
 	if r.identify(q) && r.decide(q) && !q.limited && !r.answer(q) {
@@ -36,17 +39,19 @@ func (r *Resolver) finish(q *query) {
 	q.sender.send(q)
 }
 
-// decode is stage 1. It returns false for a packet that gets no response at all.
-func (r *Resolver) decode(q *query) (answerable bool) {
+// decode is stage 1.
+func (r *Resolver) decode(q *query) {
+	q.decoded = true
 	if q.received.IsZero() {
 		q.received = time.Now()
 	}
 	q.snapshot = r.snapshot.Load()
-	if !r.unwrap(q) {
-		return false
+	if q.status = dnswire.StatusIgnore; !r.unwrap(q) {
+		return
 	}
-	q.status = q.msg.Parse(q.in)
-	return q.status != dnswire.StatusIgnore
+	if q.status = q.msg.Parse(q.in); q.status == dnswire.StatusOK {
+		r.keyFor(q, q.snapshot.pool)
+	}
 }
 
 // identify is stage 2: who asks, may they, and do they ask too much? Only then is it said what is wrong
@@ -100,7 +105,7 @@ func (r *Resolver) notified(q *query) bool {
 // that a name which concerns nobody here is judged without looking it up in the lists again.
 func (r *Resolver) decide(q *query) (goOn bool) {
 	p := q.snapshot.policy
-	r.lookUp(q, q.snapshot.pool)
+	r.lookUp(q)
 	if q.cached.facts.generation == q.snapshot.generation {
 		q.nameFacts = q.cached.facts.name
 	} else {
@@ -164,7 +169,8 @@ func (r *Resolver) answer(q *query) (settled bool) {
 	pool := q.snapshot.pool
 	if q.verdict.Action == policy.Forward {
 		pool = q.snapshot.zones[q.verdict.Index]
-		r.lookUp(q, pool)
+		r.keyFor(q, pool)
+		r.lookUp(q)
 	}
 	if q.cached.found {
 		r.metrics.cacheHit.Inc()
@@ -203,10 +209,15 @@ func (r *Resolver) takeStale(q *query) bool {
 // staleTTL is how many seconds a client may keep a stale answer (RFC 8767 §4).
 const staleTTL = 30
 
-// lookUp asks the cache for what a pool's servers said. What it has is in q.out then.
-func (r *Resolver) lookUp(q *query, pool *pool) {
+// keyFor makes the cache's key of what a pool's servers would be asked.
+func (r *Resolver) keyFor(q *query, pool *pool) {
 	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
-	q.out, q.cached = r.cache.get(q.out[:0], q.question, q.received, q.clientTTL())
+	q.hash = r.cache.hash(q.question)
+}
+
+// lookUp asks the cache. What it has is in q.out then.
+func (r *Resolver) lookUp(q *query) {
+	q.out, q.cached = r.cache.get(q.out[:0], q.question, q.hash, q.received, q.clientTTL())
 }
 
 // recheck is stage 5: each name and address to which an upstream's answer leads is judged too. Of an

@@ -40,6 +40,7 @@ type query struct {
 	unrecorded bool
 
 	// What the stages found out, in their order.
+	decoded   bool
 	status    dnswire.Status
 	msg       dnswire.Query
 	snapshot  *snapshot
@@ -49,7 +50,8 @@ type query struct {
 	group     uint16
 	nameFacts policy.Facts // of the QNAME
 	verdict   policy.Verdict
-	question  []byte // the cache's key
+	question  []byte // the cache's key,
+	hash      uint64 // and its hash
 	cached    cached // what the cache has for it
 	answered  bool   // an upstream's answer is in out
 	facts     facts  // of that answer
@@ -131,7 +133,7 @@ func (q *query) reset() {
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event = eventTarget{}
 	q.verdict = policy.Verdict{}
-	q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false
+	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false, false
 	q.client = netip.Addr{}
 	q.group, q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0, 0
 	q.ede = dnswire.EDENone

@@ -181,6 +181,10 @@ func (w *worker) serveBatch() {
 			q.oob = replyControl(q.oobBuf[:m.header.Controllen])
 		}
 		q.received, q.transport, q.sender, q.batched, q.counts = w.now, overUDP, w, true, &w.counts
+	}
+	w.resolver.foresee(w.queries[:n])
+	for i := range n {
+		q := w.queries[i]
 		if !w.resolver.serveSafely(q) {
 			w.queries[i] = queries.Get().(*query) // the forwarder has the other one
 		}
