@@ -38,6 +38,7 @@ type worker struct {
 	now    time.Time // when this round began
 	counts counts    // of what was answered in it
 	asker  asker
+	begun  []*call // to be asked at the end of the round
 }
 
 // batchSize is how many packets are read at a time. A system call costs as much as some hundred
@@ -190,6 +191,7 @@ func (w *worker) serveBatch() {
 		}
 	}
 	w.flush()
+	w.askBegun()
 	for i := range n {
 		w.prepare(i)
 	}
