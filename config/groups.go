@@ -37,7 +37,7 @@ func (g *group) fields() []field {
 			doc: "The parent, of which the group takes all but its clients: `block`, `monitor` and `schedule` add, other keys replace",
 		},
 		{key: "safe_search", kind: mapping(&g.safeSearch), later: true, doc: "Search engines and YouTube in their safe form"},
-		{key: "schedule", kind: sections(&g.schedule), later: true, doc: "What a period blocks or unblocks"},
+		{key: "schedule", kind: sections(&g.schedule), doc: "What a period blocks or unblocks"},
 		{
 			key: "shared", kind: one(&g.shared, boolean()),
 			doc: "Many people behind one address: no rate limit, alerts say \"person unknown\", incidents go by name. False where it is neither written nor inherited",

@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"schoolgate/blocklist"
 )
@@ -41,18 +42,16 @@ func (p *Policy) TargetFacts(target []byte) Facts {
 // AddrFacts returns those of an address to which an answer leads.
 func (p *Policy) AddrFacts(addr netip.Addr) Facts { return Facts{Listed: p.set.MatchAddr(addr)} }
 
-// Passes reports whether Decide lets a question with these facts through for the group, at any time and
-// without a breach, and returns its verdict then. Where it reports false, the verdict is none yet.
-func (p *Policy) Passes(groupIndex uint16, f Facts) (Verdict, bool) {
-	g := &p.groups[groupIndex]
-	pass := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
-	return pass, p.ready && !g.OnlySet && !p.Concerns(groupIndex, f)
+// passes reports whether Decide lets a question with these facts through for the group, without a breach.
+func (p *Policy) passes(g asking, f Facts) bool { return p.ready && !g.OnlySet && !p.concerns(g, f) }
+
+// Concerns reports whether Recheck or RecheckAddr may change the verdict of a question that the group asked at
+// a moment, for an answer whose targets have these facts together. Where it reports false, no target need be judged.
+func (p *Policy) Concerns(groupIndex uint16, f Facts, at time.Time) bool {
+	return p.concerns(p.asking(groupIndex, at), f)
 }
 
-// Concerns reports whether Recheck or RecheckAddr may change the verdict of a question of the group for
-// an answer whose targets have these facts together. Where it reports false, no target need be judged.
-func (p *Policy) Concerns(groupIndex uint16, f Facts) bool {
-	g := &p.groups[groupIndex]
+func (p *Policy) concerns(g asking, f Facts) bool {
 	return f.Named || f.Listed&(p.locked|g.block|g.monitor) != 0
 }
 

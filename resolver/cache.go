@@ -108,7 +108,7 @@ func (c *cache) warmSlot(hash uint64) {
 	s := c.shardOf(hash)
 	s.mu.Lock()
 	if len(s.table) > 0 {
-		prefetch(unsafe.Pointer(&s.table[s.home(hash)]))
+		prefetch(unsafe.Pointer(&s.table[s.home(hash)])) //nolint:gosec // G103: only brought near
 	}
 	s.mu.Unlock()
 }
@@ -129,7 +129,7 @@ func (c *cache) warmRecord(hash uint64) {
 			segment := s.segments[place/segmentPlaces]
 			at := place % segmentPlaces * 8
 			for line := at; line < min(at+192, len(segment)); line += 64 {
-				prefetch(unsafe.Pointer(&segment[line]))
+				prefetch(unsafe.Pointer(&segment[line])) //nolint:gosec // G103: only brought near
 			}
 			return
 		}

@@ -45,6 +45,9 @@ func (r *Resolver) decode(q *query) {
 	if q.received.IsZero() {
 		q.received = time.Now()
 	}
+	if q.at = q.received; r.now != nil {
+		q.at = r.now()
+	}
 	q.snapshot = r.snapshot.Load()
 	if q.status = dnswire.StatusIgnore; !r.unwrap(q) {
 		return
@@ -111,7 +114,7 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 	} else {
 		q.nameFacts = p.Facts(q.msg.Name())
 	}
-	q.verdict = p.DecideKnown(q.group, q.msg.Name(), q.nameFacts, q.received)
+	q.verdict = p.DecideKnown(q.group, q.msg.Name(), q.nameFacts, q.at)
 	switch q.verdict.Action {
 	case policy.Passthru:
 		q.outcome = outcomeAllowed
@@ -232,16 +235,16 @@ func (r *Resolver) recheck(q *query) {
 		q.facts = factsOf(q.snapshot, q.nameFacts, q.out)
 		r.cache.learn(q.question, q.cached, q.facts)
 	}
-	if !p.Concerns(q.group, q.facts.targets) {
+	if !p.Concerns(q.group, q.facts.targets, q.at) {
 		return
 	}
 	verdict := q.verdict
 	dnswire.Targets(q.out, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		var next policy.Verdict
 		if kind == dnswire.TargetAddress {
-			next = p.RecheckAddr(verdict, addr)
+			next = p.RecheckAddr(verdict, addr, q.at)
 		} else {
-			next = p.Recheck(verdict, viaTarget(kind), name, q.received)
+			next = p.Recheck(verdict, viaTarget(kind), name, q.at)
 		}
 		if next != verdict {
 			q.event = eventTarget{name: append([]byte(nil), name...), addr: addr}
@@ -292,7 +295,7 @@ func (r *Resolver) record(q *query) {
 	}
 	q.snapshot.counters.breach(v)
 	r.recorder.Record(policy.Event{
-		Time:      q.received,
+		Time:      q.at,
 		Client:    policy.Client{Addr: q.client},
 		Policy:    q.snapshot.policy,
 		Verdict:   v,

@@ -24,6 +24,7 @@ type query struct {
 	sender    sender
 	oob       []byte // for UDP on a wildcard address: the control message that names our address
 	received  time.Time
+	at        time.Time // received, by the clock that policy and record go by
 	// peer is the way back as the kernel wrote it, where a worker read the packet.
 	peer    [sizeofSockaddr]byte
 	peerLen uint32

@@ -41,7 +41,7 @@ func TestACachedAnswerIsJudgedByTheQuerysOwnPolicy(t *testing.T) {
 		q := new(query)
 		for range 100_000 {
 			q.reset()
-			q.in, q.snapshot, q.received = asked, s, cached.stored
+			q.in, q.snapshot, q.received, q.at = asked, s, cached.stored, cached.stored
 			q.msg.Parse(q.in)
 			q.question, q.nameFacts = question, s.policy.Facts(q.msg.Name())
 			q.out, q.cached = r.cache.get(q.out[:0], question, r.cache.hash(question), q.received, 60)

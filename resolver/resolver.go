@@ -43,6 +43,7 @@ type Resolver struct {
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
 
+	now       func() time.Time // Config.Now
 	roots     *x509.CertPool
 	bootstrap *bootstrap
 	markers   sync.Map // dnswire.Marker to the *server that it is of
@@ -70,7 +71,7 @@ type snapshot struct {
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
-		certificate: c.Certificate,
+		certificate: c.Certificate, now: c.Now,
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
