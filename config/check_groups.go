@@ -42,6 +42,7 @@ func (c *checker) people() {
 			Block: c.known(w.block, "category", categories), Monitor: c.known(w.monitor, "category", categories),
 			OnlySet: w.only.written(),
 			AlertTo: c.alertTo(w, receivers), AlertToSet: w.alertTo.written(),
+			SafeSearch: w.safeSearch.spec(), SafeSearchSet: w.safeSearch.written(),
 			Shared: w.shared.v, SharedSet: w.shared.written(),
 		}
 		for _, n := range w.only.all {

@@ -147,8 +147,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 				},
 				{
 					Name: "year7", Clients: prefixes("10.20.0.0/16", "2001:db8:20::/48"),
-					Block:    []string{"pornography", "extremism", "gaming", "gambling", "bypass", "encrypted_dns"},
-					Schedule: []policy.Change{{During: "lunch", Unblock: []string{"gaming"}}},
+					Block:      []string{"pornography", "extremism", "gaming", "gambling", "bypass", "encrypted_dns"},
+					Schedule:   []policy.Change{{During: "lunch", Unblock: []string{"gaming"}}},
+					SafeSearch: policy.SafeSearch{Search: true, YouTube: policy.YouTubeStrict}, SafeSearchSet: true,
 				},
 				{
 					Name: "staff", Clients: prefixes("10.1.0.0/16"), Block: []string{"pornography", "extremism"},

@@ -146,7 +146,7 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name
 		ex.say(stepRules, "rules: none for the name%s", p.expired(name, at))
 	}
 	if v.Allowed {
-		ex.say(stepSafeSearch, "safe search: not in this version")
+		p.safeStep(ex, v, g)
 		ex.say(stepAnswer, "answer: looked up; what it leads to is checked against locked categories and blocking rules")
 		return
 	}
@@ -179,8 +179,20 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name
 	default:
 		ex.say(stepCategories, "categories: %s%s", p.elsewhere(name, g.group), timed)
 	}
-	ex.say(stepSafeSearch, "safe search: not in this version")
+	p.safeStep(ex, v, g)
 	ex.say(stepAnswer, "answer: looked up; each name and address that it leads to is judged as well")
+}
+
+// safeStep says what safe search makes of a name that passes.
+func (p *Policy) safeStep(ex *Explanation, v Verdict, g asking) {
+	if host := p.SafeHost(v); host != "" {
+		if v.Action == Passthru {
+			ex.Verdict = "rewrite"
+		}
+		ex.say(stepSafeSearch, "safe search: group %s gets %s in its safe form, by the addresses of %v", g.Name, engines[(v.Safe-1)/2].name, host)
+		return
+	}
+	ex.say(stepSafeSearch, "safe search: not for this name and group")
 }
 
 // expired says which rule for the name has ended, for those who wonder.

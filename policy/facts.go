@@ -27,7 +27,10 @@ func (f Facts) And(other Facts) Facts {
 func (p *Policy) Facts(name []byte) Facts {
 	var buf [16]*node
 	path, whole := p.names.walk(name, buf[:0])
-	named := slices.ContainsFunc(path, (*node).decides) || whole && path[len(path)-1].opensBelow()
+	named := slices.ContainsFunc(path, (*node).decides)
+	if last := len(path) - 1; whole && last >= 0 {
+		named = named || path[last].opensBelow() || path[last].engine > 0
+	}
 	return Facts{Listed: p.set.Match(name), Named: named}
 }
 

@@ -29,6 +29,7 @@ type Policy struct {
 	confidential blocklist.Categories
 	trials       blocklist.Categories // those of lists on trial
 	expiries     []time.Time          // of rules, ascending
+	safeHosts    []blocklist.Name     // two of each engine
 }
 
 // group is a Group with its inheritance resolved.
@@ -151,6 +152,9 @@ func (p *Policy) inherit(index uint16) (group, error) {
 		if !g.OnlySet && from.OnlySet {
 			g.Only, g.OnlySet = from.Only, true
 		}
+		if !g.SafeSearchSet && from.SafeSearchSet {
+			g.SafeSearch, g.SafeSearchSet = from.SafeSearch, true
+		}
 		if !g.AlertToSet && from.AlertToSet {
 			g.AlertTo, g.AlertToSet = from.AlertTo, true
 		}
@@ -232,6 +236,9 @@ func (p *Policy) compileNames() error {
 			n.only = append(n.only, uint16(i))
 			p.names.letThrough(name, []uint16{uint16(i)})
 		}
+	}
+	if err := p.compileEngines(); err != nil {
+		return err
 	}
 	return p.compileRules()
 }
@@ -358,6 +365,9 @@ func (p *Policy) decide(g asking, groupIndex uint16, name []byte, f Facts, at ti
 		v.Allowed = true
 		return v
 	}
+	if whole {
+		v.Safe = g.SafeSearch.safeForm(path[len(path)-1].engine)
+	}
 	if rule := p.rule(path, g.group, at); rule >= 0 {
 		v.Rule = rule
 		if !p.spec.Rules[rule].Allow {
@@ -367,7 +377,7 @@ func (p *Policy) decide(g asking, groupIndex uint16, name []byte, f Facts, at ti
 		return v
 	}
 	if g.OnlySet && !slices.ContainsFunc(path, func(n *node) bool { return slices.Contains(n.only, groupIndex) }) {
-		v.Action, v.Category, v.Via = Block, CategoryOnly, ViaOnly
+		v.Action, v.Category, v.Via, v.Safe = Block, CategoryOnly, ViaOnly, 0
 		v.NoDataBelow = openBelow(path, whole, groupIndex)
 		return v
 	}
@@ -472,7 +482,7 @@ func (p *Policy) zoneOpen(zone int32, g *group) bool {
 // severe. Those that the group monitors are recorded too, but for lists on trial.
 func (p *Policy) blocked(g asking, v Verdict, listed, mask blocklist.Categories, via Via, name []byte, path []*node, whole bool) Verdict {
 	v = p.breach(v, listed&mask, via)
-	v.Action, v.Rule, v.Allowed = Block, -1, false
+	v.Action, v.Rule, v.Allowed, v.Safe = Block, -1, false, 0
 	v.NoDataBelow = openBelow(path, whole, v.Group) || name != nil && p.set.OpenBelow(name, v.Categories)
 	v.Categories |= listed & g.monitor &^ p.trials
 	return v
@@ -503,7 +513,7 @@ func (p *Policy) breach(v Verdict, hit blocklist.Categories, via Via) Verdict {
 }
 
 func (p *Policy) blockedByRule(v Verdict, via Via, path []*node, whole bool) Verdict {
-	v.Action, v.Category, v.Via, v.Categories = Block, CategoryRule, via, 0
+	v.Action, v.Category, v.Via, v.Categories, v.Safe = Block, CategoryRule, via, 0, 0
 	v.Severity = p.spec.Rules[v.Rule].Severity
 	v.NoDataBelow = openBelow(path, whole, v.Group)
 	return v

@@ -62,6 +62,9 @@ type Group struct {
 	Only    []blocklist.Name
 	OnlySet bool
 	Inherit string // name of the parent, or ""
+	// SafeSearch, where SafeSearchSet, replaces the parent's.
+	SafeSearch    SafeSearch
+	SafeSearchSet bool
 	// AlertTo, where AlertToSet, replaces the receivers of every breach route that matches.
 	AlertTo    []string
 	AlertToSet bool

@@ -34,6 +34,7 @@ func (r *Resolver) serve(q *query) (finished bool) {
 // that none goes unrecorded.
 func (r *Resolver) finish(q *query) {
 	r.recheck(q)
+	q.leadToSafeForm()
 	r.record(q)
 	r.encode(q)
 	q.sender.send(q)
@@ -53,7 +54,7 @@ func (r *Resolver) decode(q *query) {
 		return
 	}
 	if q.status = q.msg.Parse(q.in); q.status == dnswire.StatusOK {
-		r.keyFor(q, q.snapshot.pool)
+		r.keyFor(q, q.msg.Name(), q.snapshot.pool)
 	}
 }
 
@@ -122,6 +123,7 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 		q.outcome = outcomeMonitored
 	case policy.Forward:
 		q.outcome = outcomeLocal
+		return true
 	case policy.Block:
 		if q.cached.facts.generation != q.snapshot.generation {
 			r.cache.learnBare(q.question, q.received, facts{generation: q.snapshot.generation, name: q.nameFacts})
@@ -151,6 +153,12 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDEProhibited)
 		return false
 	}
+	if q.verdict.Safe != 0 {
+		if q.verdict.Action == policy.Passthru {
+			q.outcome = outcomeRewritten
+		}
+		return r.safeForm(q)
+	}
 	return true
 }
 
@@ -172,7 +180,7 @@ func (r *Resolver) answer(q *query) (settled bool) {
 	pool := q.snapshot.pool
 	if q.verdict.Action == policy.Forward {
 		pool = q.snapshot.zones[q.verdict.Index]
-		r.keyFor(q, pool)
+		r.keyFor(q, q.msg.Name(), pool)
 		r.lookUp(q)
 	}
 	if q.cached.found {
@@ -212,9 +220,9 @@ func (r *Resolver) takeStale(q *query) bool {
 // staleTTL is how many seconds a client may keep a stale answer (RFC 8767 §4).
 const staleTTL = 30
 
-// keyFor makes the cache's key of what a pool's servers would be asked.
-func (r *Resolver) keyFor(q *query, pool *pool) {
-	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
+// keyFor makes the cache's key of what a pool's servers would be asked: as a rule for the QNAME.
+func (r *Resolver) keyFor(q *query, name []byte, pool *pool) {
+	q.question = appendQuestionKey(q.keyBuf[:0], name, q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
 	q.hash = r.cache.hash(q.question)
 }
 
