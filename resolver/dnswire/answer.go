@@ -141,6 +141,8 @@ type writer struct {
 	// names are the offsets in out of names that stand there in full, for pointers: the QNAME with each
 	// name above it, and the owners and targets since, at most maxNames.
 	names []uint16
+	// stripECH leaves the keys of Encrypted Client Hello out.
+	stripECH bool
 }
 
 // maxNames bounds the search for a name that stands in the message already: the 127 labels of a QNAME,
@@ -373,7 +375,9 @@ func (w *writer) data(dst []byte, rr record) ([]byte, error) {
 	case TypeAAAA:
 		ok = len(data) == 16
 	case TypeSVCB, TypeHTTPS:
-		ok = validSVCB(w.msg, rr)
+		if ok = validSVCB(w.msg, rr); ok && w.stripECH {
+			return appendWithoutECH(dst, w.msg, rr), nil
+		}
 	case typeNAPTR:
 		ok = plainNAPTR(data)
 	case TypeOPT:
