@@ -137,12 +137,16 @@ type stream struct {
 	idle        time.Duration
 	responses   chan []byte   // framed; never full, as outstanding is taken first
 	outstanding chan struct{} // holds one for each query that is not answered yet
+	host        string        // as query.host
 }
 
 func (l *streamListener) serveStream(conn net.Conn, g *guest) {
 	s := &stream{
 		listener: l, conn: conn, guest: g, idle: idleTime(l.crowd.transport),
 		responses: make(chan []byte, maxOutstanding), outstanding: make(chan struct{}, maxOutstanding),
+	}
+	if secure, ok := conn.(*tls.Conn); ok {
+		s.host = secure.ConnectionState().ServerName
 	}
 	if l.crowd.unlessStopping(func() { g.idle = func() bool { return len(s.outstanding) == 0 } }) {
 		s.run()
@@ -197,7 +201,7 @@ func (s *stream) read() bool {
 		queries.Put(q)
 		return false
 	}
-	q.in, q.from, q.transport, q.sender = q.buf[:n], s.guest.from, s.guest.crowd.transport, s
+	q.in, q.from, q.transport, q.sender, q.host = q.buf[:n], s.guest.from, s.guest.crowd.transport, s, s.host
 	s.outstanding <- struct{}{}
 	if s.listener.resolver.serveSafely(q) {
 		if len(q.out) == 0 {
