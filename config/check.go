@@ -32,6 +32,7 @@ func (c *checker) check() {
 	c.forward()
 	c.answer()
 	c.access()
+	c.identities()
 	c.guards()
 	c.contents()
 	c.calendarDays()
@@ -39,6 +40,7 @@ func (c *checker) check() {
 	c.exceptions()
 	c.alerting()
 	c.trials()
+	c.idleIdentities()
 }
 
 func (c *checker) server() {

@@ -7,6 +7,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
+	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/resolver"
@@ -42,6 +43,8 @@ type Config struct {
 	Cache        resolver.CacheTimes
 	Blocking     resolver.Blocking
 	Access       resolver.Access
+	// Sources say which device, and who, is at an address.
+	Sources identity.Config
 
 	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec
