@@ -226,6 +226,20 @@ func (n *namer) lookUp(_ context.Context, addr netip.Addr) (string, error) {
 	return n.names[addr], nil
 }
 
+// set changes what it says.
+func (n *namer) set(change func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change()
+}
+
+// count is how often it was asked.
+func (n *namer) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked
+}
+
 func TestNamesAreAskedForWhenAClientComesAndAnewWhileItAsks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -252,11 +266,11 @@ func TestNamesAreAskedForWhenAClientComesAndAnewWhileItAsks(t *testing.T) {
 			s.whoIs(laptop)
 			rest()
 		}
-		if zone.asked != 2 {
-			t.Errorf("asked %d times for two addresses", zone.asked)
+		if asked := zone.count(); asked != 2 {
+			t.Errorf("asked %d times for two addresses", asked)
 		}
 
-		zone.names[ipad] = "y8-ipad-3.school.internal."
+		zone.set(func() { zone.names[ipad] = "y8-ipad-3.school.internal." })
 		time.Sleep(nameLife)
 		synctest.Wait()
 		s.whoIs(ipad)
@@ -264,21 +278,21 @@ func TestNamesAreAskedForWhenAClientComesAndAnewWhileItAsks(t *testing.T) {
 		synctest.Wait()
 		sameClient(t, "with its new name", s.whoIs(ipad), policy.Client{Name: "y8-ipad-3.school.internal"})
 
-		zone.fails = true
+		zone.set(func() { zone.fails = true })
 		for range 3 {
 			time.Sleep(nameLife)
 			synctest.Wait()
 			sameClient(t, "while nobody answers", s.whoIs(ipad), policy.Client{Name: "y8-ipad-3.school.internal"})
 		}
 
-		zone.fails = false
+		zone.set(func() { zone.fails = false })
 		time.Sleep(2 * nameLife) // the client asks nothing any more
 		synctest.Wait()
-		asked := zone.asked
+		asked := zone.count()
 		time.Sleep(2 * nameLife)
 		synctest.Wait()
-		if zone.asked != asked || len(s.table.Load().byAddr) != 0 {
-			t.Errorf("asked %d times more for who is silent; the table has %v", zone.asked-asked, s.table.Load().byAddr)
+		if more := zone.count() - asked; more != 0 || len(s.table.Load().byAddr) != 0 {
+			t.Errorf("asked %d times more for who is silent; the table has %v", more, s.table.Load().byAddr)
 		}
 	})
 }

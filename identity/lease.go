@@ -287,9 +287,11 @@ func parseLeases(data []byte, all map[netip.Addr]lease) error {
 		case bytes.HasPrefix(first, []byte("address,")):
 			return parseKea(data, all)
 		case string(words[0]) == "duid", isNumber(words[0]) && (len(words) == 4 || len(words) == 5):
-			return parseDnsmasq(data, all)
+			parseDnsmasq(data, all)
+			return nil
 		case bytes.ContainsAny(first, "{;"):
-			return parseISC(data, all)
+			parseISC(data, all)
+			return nil
 		}
 		return errNoLeases
 	}

@@ -10,7 +10,7 @@ import (
 // dnsmasq's lease file: a line for each lease, with when it ends in seconds since 1970 (0: never), the MAC, the
 // address, the name (* for none) and the client's identifier. Behind a line that begins with duid are those of DHCPv6,
 // which have another number in place of the MAC.
-func parseDnsmasq(data []byte, all map[netip.Addr]lease) error {
+func parseDnsmasq(data []byte, all map[netip.Addr]lease) {
 	for line := range strings.Lines(string(data)) {
 		words := strings.Fields(line)
 		if len(words) < 4 || !strings.HasSuffix(line, "\n") {
@@ -30,5 +30,4 @@ func parseDnsmasq(data []byte, all map[netip.Addr]lease) error {
 		}
 		put(all, addr, l, true)
 	}
-	return nil
 }

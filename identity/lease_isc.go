@@ -17,13 +17,13 @@ import (
 //	  hardware ethernet 00:11:22:33:44:55;
 //	  client-hostname "y7-ipad-3";
 //	}
-func parseISC(data []byte, all map[netip.Addr]lease) error {
+func parseISC(data []byte, all map[netip.Addr]lease) {
 	t := iscTokens{text: string(data)}
 	for {
 		words, end := t.statement()
 		switch {
 		case end == iscEnd:
-			return nil
+			return
 		case end != iscOpen:
 			continue
 		}
@@ -33,13 +33,13 @@ func parseISC(data []byte, all map[netip.Addr]lease) error {
 		}
 		if !addr.IsValid() {
 			if !t.skip() {
-				return nil
+				return
 			}
 			continue
 		}
 		l, active, whole := t.lease()
 		if !whole {
-			return nil
+			return
 		}
 		put(all, addr, l, active)
 	}

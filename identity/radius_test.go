@@ -183,7 +183,8 @@ func TestWhoKnowsNotTheSecretOrIsNotListedIsNotHeard(t *testing.T) {
 	start := []attribute{user("a.pupil"), session("1"), address(ipad), {40, number(1)}}
 	good := accounting(1, radiusSecret, start...)
 	for _, packet := range [][]byte{
-		accounting(1, []byte("another secret, as long"), start...), good[:19], good[:len(good)-1], append([]byte{1}, good[1:]...), {},
+		accounting(1, []byte("another secret, as long"), start...), good[:19], good[:len(good)-1], append([]byte{1}, good[1:]...),
+		{},
 		append(bytes.Clone(good[:len(good)-1]), 2),
 	} {
 		if _, err := r.conn.Write(packet); err != nil {

@@ -44,8 +44,11 @@ func identified(t testing.TB, change func(*policy.Spec)) *server {
 	return start(t, func(c *resolver.Config) {
 		spec := schoolSpec(t)
 		for _, g := range []policy.Group{
-			{Name: "by_mac", MACs: []string{knownMAC}}, {Name: "by_name", Devices: []string{"y7-*"}}, {Name: "by_host", Hosts: []string{"y7.dns.school.example"}},
-			{Name: "by_range", Clients: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("2001:db8:20::/48")}}, {Name: "forwarders", Clients: []netip.Prefix{netip.MustParsePrefix(forwarder + "/32")}},
+			{Name: "by_mac", MACs: []string{knownMAC}},
+			{Name: "by_name", Devices: []string{"y7-*"}},
+			{Name: "by_host", Hosts: []string{"y7.dns.school.example"}},
+			{Name: "by_range", Clients: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("2001:db8:20::/48")}},
+			{Name: "forwarders", Clients: []netip.Prefix{netip.MustParsePrefix(forwarder + "/32")}},
 			{Name: "by_address", Clients: []netip.Prefix{netip.MustParsePrefix("10.20.3.4/32")}},
 		} {
 			g.Inherit = "pupils"
