@@ -23,14 +23,14 @@ const (
 const subnetFixed = 4 // octets before the address: family and both prefix lengths
 
 // ParseSubnet reads the data of a client subnet option (RFC 7871 §6). ok is false where it names no network: it is
-// malformed, or says by a length of 0 that the client's is not to be told (§7.1.2).
+// malformed, such as with a scope, which is for answers, or says by a length of 0 that the client's is not to be told (§7.1.2).
 func ParseSubnet(data []byte) (network netip.Prefix, ok bool) {
 	if len(data) < subnetFixed {
 		return netip.Prefix{}, false
 	}
 	bits := int(data[2])
 	address := data[subnetFixed:]
-	if bits == 0 || len(address) != (bits+7)/8 {
+	if bits == 0 || data[3] != 0 || len(address) != (bits+7)/8 {
 		return netip.Prefix{}, false
 	}
 	var octets [16]byte

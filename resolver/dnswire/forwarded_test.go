@@ -21,9 +21,10 @@ func TestSubnetsOfClients(t *testing.T) {
 		"\x00\x01\x18\x00\x0a\x14\x03\x04":                                                 "", // too long
 		"\x00\x01\x21\x00\x0a\x14\x03\x04\x00":                                             "", // longer than an address
 		"\x00\x02\x81\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00": "",
-		"\x00\x03\x08\x00\x0a": "", // a family that nobody knows
-		"\x00\x01\x20":         "",
-		"":                     "",
+		"\x00\x03\x08\x00\x0a":             "", // a family that nobody knows
+		"\x00\x01\x20":                     "",
+		"":                                 "",
+		"\x00\x01\x20\x18\x0a\x14\x03\x04": "", // a query with a scope
 	} {
 		got, ok := dnswire.ParseSubnet([]byte(data))
 		if ok != (want != "") || ok && got != netip.MustParsePrefix(want) {
