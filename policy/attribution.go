@@ -46,6 +46,8 @@ func (p *Policy) Attribution(e Event) Attribution {
 			a.Entry = p.spec.Rules[v.Rule].Names[i].String()
 		}
 	case v.Category < 0:
+	case v.Tunnel:
+		a.List, a.Entry = "shape:tunnel", name.String()
 	case e.Address.IsValid():
 		a.List, a.Entry, _ = p.set.AttributeAddr(e.Address, blocklist.Category(v.Category))
 	default:

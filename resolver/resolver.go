@@ -39,6 +39,7 @@ type Resolver struct {
 	refused   refusals
 	limits    *limits
 	cookies   *cookieJar
+	tunnels   *tunnels
 
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
@@ -74,7 +75,7 @@ type snapshot struct {
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
-		certificate: c.Certificate, now: c.Now,
+		certificate: c.Certificate, now: c.Now, tunnels: newTunnels(),
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
