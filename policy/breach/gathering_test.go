@@ -412,3 +412,87 @@ func FuzzParts(f *testing.F) {
 		}
 	})
 }
+
+// What the queue remembers of a breach, and what the writer knows of it by its name, must not differ.
+func TestARepeatIsOfTheNewestBreach(t *testing.T) {
+	severe := func(e policy.Event) policy.Event {
+		e.Verdict.Severity = policy.SeverityCritical
+		return e
+	}
+	for what, between := range map[string]func(r *record){
+		"remembered": func(*record) {},
+		"forgotten":  func(r *record) { r.queue.forget() },
+	} {
+		t.Run(what, func(t *testing.T) {
+			r, p := open(t), school(t, nil)
+			record := func(events ...policy.Event) {
+				t.Helper()
+				for _, e := range events {
+					r.Record(e)
+				}
+				must(t, r.Tick(t.Context()))
+				between(r)
+			}
+			e := ask(t, p, pupil, "gaming.example", tenPast)
+			record(e)
+			record(e)
+			record(severe(e)) // another breach takes the place of the first
+			record(e, severe(e))
+			record(e)
+			want := []asked{{"10.20.3.4", "gaming.example.", 2}, {"10.20.3.4", "gaming.example.", 4}}
+			if diff := cmp.Diff(want, inShort(r.breaches(t, Filter{}))); diff != "" {
+				t.Error(diff)
+			}
+			r.clock.add(2 * time.Hour) // the incident rests: a breach of another one
+			e.Time = r.clock.Now()
+			record(e)
+			record(e)
+			want = append(want, asked{"10.20.3.4", "gaming.example.", 2})
+			if diff := cmp.Diff(want, inShort(r.breaches(t, Filter{}))); diff != "" {
+				t.Error("after two hours:", diff)
+			}
+			if got := r.incidentsOf(t, Filter{}); len(got) != 2 {
+				t.Errorf("%d incidents", len(got))
+			}
+			verify(t, r.path)
+		})
+	}
+}
+
+func TestBreachesThatAreAskedForStayKnown(t *testing.T) {
+	r := start(t, t.TempDir(), newClock(), nil, func(l *Log) { l.writer.known.Resize(4) })
+	p := school(t, nil)
+	r.ask(t, p, pupil, "a.pornography.example")
+	for i := range 6 { // each minute it is asked for, and another name comes once
+		r.clock.add(time.Minute)
+		r.ask(t, p, pupil, "a.pornography.example", fmt.Sprintf("n%d.pornography.example", i))
+	}
+	r.queue.forget()
+	r.ask(t, p, pupil, "gaming.example")
+	r.ask(t, p, pupil, "a.pornography.example")
+	if got := inShort(r.breaches(t, Filter{})); len(got) != 8 || got[0].Count != 8 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestAnAlertCountsOnlyWhatItsChainCovers(t *testing.T) {
+	r, p := open(t), school(t, nil)
+	later := ask(t, p, pupil2, "pornography.example", tenPast.Add(30*time.Minute))
+	r.Record(later)
+	r.ask(t, p, pupil, "pornography.example")
+	r.ask(t, p, pupil, "pornography.example")
+	r.router.take()
+	r.Apply("winchelsea", 0) // from now on all is told at once
+	later.Time = r.clock.add(65 * time.Minute)
+	r.Record(ask(t, p, pupil, "pornography.example", later.Time)) // its incident rests, and another opens
+	r.Record(later)
+	must(t, r.Tick(t.Context()))
+	if _, total := appended(t, r.path); total != 2 {
+		t.Errorf("appended are repeats that count %d, want those of both incidents", total)
+	}
+	want := []told{{IncidentContinued, 2}, {IncidentContinued, 2}, {IncidentOpened, 1}}
+	if diff := cmp.Diff(want, sorted(r.told(), func(a, b told) int { return strings.Compare(a.Kind, b.Kind) })); diff != "" {
+		t.Error(diff)
+	}
+	verify(t, r.path)
+}
