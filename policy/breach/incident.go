@@ -257,6 +257,9 @@ func (t *turn) tell(ctx context.Context, i *incident) error {
 		return nil
 	}
 	// What was gathered is appended first, so that the chain in the alert covers all that it counts.
+	if err := t.storeBreaches(ctx); err != nil {
+		return err
+	}
 	if err := t.repeatsOf(ctx, i); err != nil {
 		return err
 	}
