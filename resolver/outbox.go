@@ -34,15 +34,16 @@ func newOutbox(conn net.Conn, gone func(int), broken func()) *outbox {
 // add has append, which may not wait, append one response to what is pending.
 func (o *outbox) add(responses int, appendTo func(pending []byte) []byte) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.pending = appendTo(o.pending)
 	o.responses += responses
-	now := !o.gathering
-	o.mu.Unlock()
-	if now {
+	if !o.gathering {
 		o.wake()
 	}
 }
 
+// wake lets run send what is pending. mu must be held: so whoever learns that a response has left, and calls close,
+// does so after whoever added it has come through here.
 func (o *outbox) wake() {
 	select {
 	case o.ready <- struct{}{}:
@@ -53,19 +54,11 @@ func (o *outbox) wake() {
 // gather says whether the reader has more queries at hand. It must say that it has not before it waits.
 func (o *outbox) gather(more bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.gathering = more
-	now := !more && (o.responses > 0 || len(o.pending) > 0)
-	o.mu.Unlock()
-	if now {
+	if !more && (o.responses > 0 || len(o.pending) > 0) {
 		o.wake()
 	}
-}
-
-// size is how many octets wait to be sent.
-func (o *outbox) size() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.pending)
 }
 
 // run sends until close. After an error it only counts.
