@@ -37,7 +37,7 @@ type http2Conn struct {
 	// The reader's own.
 	last       uint32 // the newest stream
 	incomplete int    // streams whose request is not whole
-	received   int    // octets of bodies that the client may not send anew yet
+	received   int    // octets of bodies for which the client has not been told of new room
 	refused    int    // streams that were one too many
 
 	// Under the outbox's mu.
@@ -474,10 +474,7 @@ func (c *http2Conn) body(f *http2.DataFrame) error {
 	if f.StreamID > c.last {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
-	if c.received += int(f.Length); c.received > http2Window {
-		return http2.ConnectionError(http2.ErrCodeFlowControl)
-	}
-	if c.received >= http2Window/2 {
+	if c.received += int(f.Length); c.received >= http2Window/2 {
 		n := c.received
 		c.received = 0
 		c.out.add(0, func(b []byte) []byte {
@@ -506,7 +503,7 @@ func (c *http2Conn) body(f *http2.DataFrame) error {
 func (c *http2Conn) complete(s *http2Stream) {
 	if s.length >= 0 && s.length != s.size {
 		c.guest.lost(refusedMalformed)
-		c.fail(s, "", http.StatusBadRequest, brokeOff)
+		c.failEnded(s, "", true, http.StatusBadRequest, brokeOff)
 		return
 	}
 	q := s.q
