@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// respond sends a response. With reset the rest of the request is not wanted (RFC 9113 §8.1).
-func (s *http2Stream) respond(body []byte, status int, header [][2]string, reset bool) {
+// respond sends a response.
+func (s *http2Stream) respond(body []byte, status int, header [][2]string) {
 	c := s.conn
 	c.out.add(0, func(b []byte) []byte {
 		if s.reset {
@@ -40,8 +40,6 @@ func (s *http2Stream) respond(body []byte, status int, header [][2]string, reset
 			s.rest = append([]byte(nil), s.rest...) // the query is somebody else's soon
 			c.blocked = append(c.blocked, s)
 			return b
-		case reset:
-			b = appendReset(b, s.id, http2.ErrCodeNo)
 		}
 		c.done(s)
 		return b
@@ -139,6 +137,7 @@ func (c *http2Conn) settings(f *http2.SettingsFrame) error {
 			c.frame = int(min(s.Val, http2Frame))
 		case http2.SettingHeaderTableSize:
 			c.encoder.SetMaxDynamicTableSize(min(s.Val, 4096))
+		default: // it is of no use here
 		}
 		return nil
 	})
@@ -146,11 +145,6 @@ func (c *http2Conn) settings(f *http2.SettingsFrame) error {
 
 // fail answers with an error of HTTP. What is wrong with a query in itself is told by DNS.
 func (c *http2Conn) fail(s *http2Stream, method string, status int, reason string) {
-	c.failEnded(s, method, s.q == nil, status, reason)
-}
-
-// failEnded is fail for a request that has ended, or has not.
-func (c *http2Conn) failEnded(s *http2Stream, method string, ended bool, status int, reason string) {
 	c.whole(s)
 	body := []byte(reason + "\n")
 	header := [][2]string{{"content-type", textType}, {"cache-control", "no-store"}, {"content-length", strconv.Itoa(len(body))}}
@@ -160,7 +154,7 @@ func (c *http2Conn) failEnded(s *http2Stream, method string, ended bool, status 
 	if method == http.MethodHead {
 		body = nil
 	}
-	s.respond(body, status, header, !ended)
+	s.respond(body, status, header)
 }
 
 // appendFrame appends a frame's header (RFC 9113 §4.1).

@@ -145,7 +145,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := r.Context().Value(guestKey{}).(*guest)
 	if !g.begin() {
 		w.Header().Set("Retry-After", "1")
-		l.fail(w, r, http.StatusServiceUnavailable, "too much is asked at one time")
+		l.fail(w, http.StatusServiceUnavailable, "too much is asked at one time")
 		return
 	}
 	defer g.end()
@@ -159,14 +159,14 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			why = refusedSlow
 		}
 		g.lost(why)
-		l.fail(w, r, status, reason)
+		l.fail(w, status, reason)
 		return
 	}
 	q.from, q.transport = g.from, overHTTPS
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)
-		l.fail(w, r, http.StatusBadRequest, noQuery)
+		l.fail(w, http.StatusBadRequest, noQuery)
 		return
 	}
 	h := w.Header()
@@ -178,7 +178,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // fail answers with an error of HTTP. What is wrong with a query in itself is told by DNS.
-func (l *httpsListener) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
+func (l *httpsListener) fail(w http.ResponseWriter, status int, reason string) {
 	h := w.Header()
 	h.Set("Content-Type", textType)
 	h.Set("Cache-Control", "no-store")

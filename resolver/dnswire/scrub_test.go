@@ -26,7 +26,8 @@ func TestAnAnswerHasNothingThatWasNotAskedFor(t *testing.T) {
 		"a record of another type is left out":        {dns.TypeAAAA, false, []string{ours, "a.example.	60	IN	AAAA	2001:db8::1"}, []string{"a.example.	60	IN	AAAA	2001:db8::1"}},
 		"so is one of another class":                  {dns.TypeA, false, []string{"a.example.	60	CH	A	192.0.2.9", ours}, []string{ours}},
 		"of two aliases of a name the first counts": {
-			dns.TypeA, false, []string{alias, "a.example.	60	IN	CNAME	other.example.", "other.example.	60	IN	A	192.0.2.3", second, address},
+			dns.TypeA, false,
+			[]string{alias, "a.example.	60	IN	CNAME	other.example.", "other.example.	60	IN	A	192.0.2.3", second, address},
 			[]string{alias, second, address},
 		},
 		"a loop ends": {dns.TypeA, false, []string{alias, "b.example.	60	IN	CNAME	a.example.", alias}, []string{alias, "b.example.	60	IN	CNAME	a.example."}},
@@ -34,18 +35,21 @@ func TestAnAnswerHasNothingThatWasNotAskedFor(t *testing.T) {
 			dns.TypeCNAME, false, []string{alias, second}, []string{alias},
 		},
 		"signatures go with what they sign, for those who want them": {
-			dns.TypeA, true, []string{
+			dns.TypeA, true,
+			[]string{
 				alias, "a.example." + signed + "CNAME" + rest, "b.example.	60	IN	A	192.0.2.4", "b.example." + signed + "A" + rest, "b.example." + signed + "MX" + rest,
 			},
 			[]string{alias, "a.example." + signed + "CNAME" + rest, "b.example.	60	IN	A	192.0.2.4", "b.example." + signed + "A" + rest},
 		},
 		"others get none": {dns.TypeA, false, []string{ours, "a.example." + signed + "A" + rest}, []string{ours}},
 		"unless they ask for signatures": {
-			dns.TypeRRSIG, false, []string{ours, "a.example." + signed + "A" + rest, "a.example." + signed + "MX" + rest},
+			dns.TypeRRSIG, false,
+			[]string{ours, "a.example." + signed + "A" + rest, "a.example." + signed + "MX" + rest},
 			[]string{"a.example." + signed + "A" + rest, "a.example." + signed + "MX" + rest},
 		},
 		"a DNAME record comes with its signature, once": {
-			dns.TypeA, true, []string{
+			dns.TypeA, true,
+			[]string{
 				"example.	60	IN	DNAME	example.", "example." + signed + "DNAME" + rest, alias, "b.example.	60	IN	A	192.0.2.4",
 			},
 			[]string{"example.	60	IN	DNAME	example.", "example." + signed + "DNAME" + rest, alias, "b.example.	60	IN	A	192.0.2.4"},

@@ -9,15 +9,16 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +39,7 @@ func main() {
 	flag.Parse()
 	answers, err := l.run()
 	if err != nil {
-		slog.New(slog.NewTextHandler(os.Stderr, nil)).Error("load", "error", err)
-		os.Exit(1)
+		fmt.Fprintln(os.Stderr, err)
 	}
 	fmt.Fprintf(os.Stdout, "%.0f\n", float64(answers)/l.time.Seconds())
 }
@@ -62,7 +62,7 @@ func (l *load) run() (answers int64, err error) {
 	defer func() {
 		for _, c := range conns {
 			if c != nil {
-				c.Close()
+				_ = c.Close() // thrown away
 			}
 		}
 	}()
@@ -103,7 +103,12 @@ func (l *load) dial(i int) (*tls.Conn, error) {
 	d := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%l.sources))}}
 	alpn := map[string]string{"dot": "dot", "doh": "h2"}[l.mode]
 	// The server is the bench's own, with a certificate of its own.
-	return tls.DialWithDialer(&d, "tcp", l.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}}) //nolint:gosec // see above
+	dialer := tls.Dialer{NetDialer: &d, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}}} //nolint:gosec // see above
+	c, err := dialer.DialContext(context.Background(), "tcp", l.addr)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*tls.Conn), nil
 }
 
 // appendQuery appends a question for a name's address.
@@ -187,8 +192,13 @@ func (l *load) askHTTPS(c *tls.Conn, n int) error {
 		n++
 		block.Reset()
 		for _, h := range [][2]string{
-			{":method", "POST"}, {":scheme", "https"}, {":authority", l.addr}, {":path", "/dns-query"}, {"content-type", "application/dns-message"},
-			{"accept", "application/dns-message"}, {"content-length", fmt.Sprint(len(q))},
+			{":method", "POST"},
+			{":scheme", "https"},
+			{":authority", l.addr},
+			{":path", "/dns-query"},
+			{"content-type", "application/dns-message"},
+			{"accept", "application/dns-message"},
+			{"content-length", strconv.Itoa(len(q))},
 		} {
 			note(encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}))
 		}
