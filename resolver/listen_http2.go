@@ -198,7 +198,6 @@ func (c *http2Conn) read() error {
 		if !c.await() {
 			return nil
 		}
-		c.out.gather(c.in.Buffered() > 0)
 		f, err := c.frames.ReadFrame()
 		var wrong http2.StreamError
 		switch {
@@ -256,6 +255,7 @@ func (c *http2Conn) await() (more bool) {
 		http2.FrameType(head[3]) == http2.FrameHeaders && http2.Flags(head[4])&http2.FlagHeadersEndHeaders == 0 {
 		return c.waitFor(queryTime)
 	}
+	c.out.gather(true)
 	return true
 }
 

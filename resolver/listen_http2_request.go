@@ -47,7 +47,7 @@ func (c *http2Conn) begin(f *http2.MetaHeadersFrame) error {
 	default:
 		c.out.gather(false)
 		c.outstanding <- struct{}{}
-		c.out.gather(c.in.Buffered() > 0)
+		c.out.gather(true)
 	}
 	if !c.guest.begin() {
 		<-c.outstanding

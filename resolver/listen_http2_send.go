@@ -100,7 +100,6 @@ func (c *http2Conn) room(id uint32, more int64) error {
 		c.unblock()
 	}
 	c.out.mu.Unlock()
-	c.out.gather(c.in.Buffered() > 0)
 	switch {
 	case id > c.last:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
