@@ -120,12 +120,9 @@ func (c *http2Conn) body(f *http2.DataFrame) error {
 	c.out.mu.Lock()
 	s := c.streams[f.StreamID]
 	c.out.mu.Unlock()
-	switch {
-	case s == nil:
-		// It has been answered, and the rest is not wanted (RFC 9113 §8.1). This is not said with the answer: curl
-		// would pass that over.
-		return c.control(func(b []byte) []byte { return appendReset(b, f.StreamID, http2.ErrCodeNo) })
-	case s.q == nil:
+	if s == nil || s.q == nil {
+		// It has been answered, or reset. That the rest is not wanted could be said by a reset (RFC 9113 §8.1), but curl
+		// then passes over the answer; the client may go on as long as it has room, and is given no more.
 		return nil
 	}
 	if s.size+len(f.Data()) > maxQuery {
