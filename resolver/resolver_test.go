@@ -508,6 +508,7 @@ func TestLocalNamesNeverGoUpstream(t *testing.T) {
 	}
 }
 
+// Each client has a socket of its own, and its own way of asking the same.
 func TestEqualQuestionsInFlightAreOneUpstream(t *testing.T) {
 	release := make(chan struct{})
 	answer := records("cold.example. 300 IN A 192.0.2.1")
@@ -515,15 +516,21 @@ func TestEqualQuestionsInFlightAreOneUpstream(t *testing.T) {
 	s := start(t, nil, up)
 	var asking sync.WaitGroup
 	for i := range 500 {
+		q := ask([]string{"cold.example", "CoLd.example", "COLD.EXAMPLE"}[i%3], dns.TypeA)
+		q.Extra = nil
+		if i%2 == 0 {
+			q.SetEdns0(uint16(512+i), false)
+			_, subnet, _ := net.ParseCIDR(fmt.Sprintf("10.0.%d.0/24", i%256))
+			q.IsEdns0().Option = append(q.IsEdns0().Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: subnet.IP})
+		}
+		network := "udp"
+		if i%10 == 0 {
+			network = "tcp"
+		}
 		asking.Go(func() {
-			q, err := ask("CoLd.example", dns.TypeA).Pack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(1000+i))
-			if _, err := s.Ask(t.Context(), q, from, "udp", false); err != nil {
-				t.Error(err)
+			client := &dns.Client{Net: network, Timeout: 20 * time.Second}
+			if m, _, err := client.Exchange(q, s.addr); err != nil || len(m.Answer) != 1 || m.Question[0] != q.Question[0] {
+				t.Errorf("client %d: %v, %v", i, err, m)
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 )
 
 // record is one resource record as offsets into its message.
@@ -58,8 +57,8 @@ type Answer struct {
 // ParseAnswer checks that msg is a well-formed response to the question (the key of its name, type
 // and class IN), whatever the case of its letters, and writes anew what is handed on:
 //
-//   - of the answer section, the records of the QNAME and of the names to which its CNAME and DNAME
-//     records lead: nothing else was asked for, and nobody would judge it;
+//   - of the answer section, the records asked for of the QNAME, or of the name to which its CNAME and DNAME
+//     records lead, and those, in their order: nothing else was asked for;
 //   - of the authority section, where the answer is negative or keepAuthority is set, the records that
 //     say so: SOA, NS, and those of DNSSEC;
 //   - of the additional section nothing.
@@ -99,7 +98,7 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 
 	w := newWriter(msg, name, typ)
 	a.Negative = true
-	if off, err = w.answers(off, int(binary.BigEndian.Uint16(msg[6:])), &a, typ); err != nil {
+	if off, err = w.answers(off, int(binary.BigEndian.Uint16(msg[6:])), &a, typ, keepAuthority); err != nil {
 		return a, err
 	}
 	answers := w.count
@@ -162,102 +161,6 @@ func newWriter(msg, name []byte, typ uint16) *writer {
 	}
 	return w
 }
-
-// answers writes those of count records at off that belong to the answer's chain of names.
-func (w *writer) answers(off, count int, a *Answer, typ uint16) (end int, err error) {
-	chain := [][]byte{w.out[headerLen : len(w.out)-4]}
-	for range count {
-		owner := off
-		rr, err := parseRecord(w.msg, off)
-		if err != nil {
-			return 0, ErrFormat
-		}
-		off = rr.End
-		var buf [MaxName]byte
-		key, _, err := AppendName(buf[:0], w.msg, owner)
-		if err != nil {
-			return 0, ErrFormat
-		}
-		ours := slices.ContainsFunc(chain, func(name []byte) bool {
-			return bytes.Equal(name, key) || rr.Type == TypeDNAME && bytes.HasSuffix(name, key) && onLabel(name, len(name)-len(key))
-		})
-		if !ours {
-			// It must be well-formed all the same: what a sender gets wrong here it may get wrong elsewhere.
-			if _, err := w.data(nil, rr); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		if rr.Type == typ {
-			a.Negative = false
-		}
-		if rr.Type == TypeCNAME && len(chain) < maxChain {
-			target, _, err := AppendName(nil, w.msg, rr.Data)
-			if err != nil {
-				return 0, ErrFormat
-			}
-			chain = append(chain, target)
-		}
-		if err := w.record(owner, rr, rr.TTL); err != nil {
-			return 0, err
-		}
-	}
-	return off, nil
-}
-
-// maxChain is how many CNAME records in a row are believed.
-const maxChain = 32
-
-// onLabel reports whether a label of the key begins at off.
-func onLabel(key []byte, off int) bool {
-	at := 0
-	for at < off {
-		at += int(key[at]) + 1
-	}
-	return at == off
-}
-
-// authority writes what of the authority section is handed on.
-func (w *writer) authority(off, count int, a *Answer, keep bool) (end int, err error) {
-	keep = keep || a.Negative
-	for range count {
-		owner := off
-		rr, err := parseRecord(w.msg, off)
-		if err != nil {
-			return 0, ErrFormat
-		}
-		off = rr.End
-		wanted := false
-		ttl := rr.TTL
-		switch rr.Type {
-		case TypeSOA:
-			wanted = keep
-			if a.Negative && rr.End-rr.Data >= 4 {
-				a.SOA = true
-				ttl = min(ttl, binary.BigEndian.Uint32(w.msg[rr.End-4:]))
-			}
-		case TypeNS, typeDS, typeRRSIG, typeNSEC, typeNSEC3:
-			wanted = keep
-		}
-		if !wanted {
-			if _, err := w.data(nil, rr); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		if err := w.record(owner, rr, ttl); err != nil {
-			return 0, err
-		}
-	}
-	return off, nil
-}
-
-const (
-	typeDS    uint16 = 43
-	typeRRSIG uint16 = 46
-	typeNSEC  uint16 = 47
-	typeNSEC3 uint16 = 50
-)
 
 // record writes a record whose owner is at owner in the message that is read.
 func (w *writer) record(owner int, rr record, ttl uint32) error {
