@@ -32,19 +32,32 @@ func newExchanger(p *place, mismatched func()) exchanger {
 	return newPipes(p.dial, mismatched)
 }
 
-// exchange asks s once, over UDP and, where the answer does not fit, over TCP, or over what it is written
-// with and nothing else.
-func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if known := s == c.tried && c.came == cameTooMuch; s.protocol == plainUDP && !known {
-		answer, err := s.exchangeUDP(c, deadline)
-		if err != nil || !answer.TC {
+// exchange asks s once, over UDP and, where the answer does not fit or may be forged, over TCP, or over what
+// it is written with and nothing else. came is what came of a try before, over UDP.
+func (s *server) exchange(c *call, m manner, came outcomeOfTry, deadline time.Time) (dnswire.Answer, error) {
+	if s.protocol == plainUDP && came != cameTooMuch {
+		if came == cameDoubtful {
+			return s.prove(c, m, deadline)
+		}
+		answer, r, err := s.exchangeUDP(c, m, deadline)
+		switch {
+		case err != nil:
 			return answer, err
+		case r == replyDoubtful:
+			return s.prove(c, m, deadline)
+		case !answer.TC:
+			return answer, nil
 		}
 		s.metrics.truncated.Inc()
 	}
+	return s.exchangeStream(c, m, deadline)
+}
+
+// exchangeStream asks over a connection.
+func (s *server) exchangeStream(c *call, m manner, deadline time.Time) (dnswire.Answer, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
-	response, err := s.exchanger.exchange(ctx, s.appendQuery(make([]byte, 0, 2*queryBlock), 0, c))
+	response, err := s.exchanger.exchange(ctx, s.appendQuery(make([]byte, 0, 2*queryBlock), 0, c, m))
 	if err != nil {
 		return dnswire.Answer{}, err
 	}
@@ -64,14 +77,12 @@ const (
 	// queryBlock is what encrypted queries are padded to a multiple of, so that their length does not
 	// tell the name (RFC 8467 §4.1).
 	queryBlock = 128
-	// withoutEDNS is how long a server that does not know EDNS is asked without.
-	withoutEDNS = time.Hour
 )
 
 // appendQuery appends the message that asks s, with the markers of the resolvers that the question has
 // come through, and its own.
-func (s *server) appendQuery(msg []byte, id uint16, c *call) []byte {
-	if c.plain {
+func (s *server) appendQuery(msg []byte, id uint16, c *call, m manner) []byte {
+	if m.form == formPlain {
 		return dnswire.AppendQuery(msg, id, c.name, c.typ, dnswire.ClassIN, 0, false, c.cd)
 	}
 	msg = dnswire.AppendQuery(msg, id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
@@ -84,19 +95,23 @@ func (s *server) appendQuery(msg []byte, id uint16, c *call) []byte {
 }
 
 // exchangeEDNS is exchange for servers of every age: one that does not understand a query with EDNS, and
-// does not know EDNS itself, is asked again without (RFC 6891 §6.2.2), and so for an hour to come.
+// does not know EDNS itself, is asked again without (RFC 6891 §6.2.2), and so for a while.
 func (s *server) exchangeEDNS(c *call, deadline time.Time) (dnswire.Answer, error) {
-	known := s.knowsEDNS(time.Now())
-	if known && (s != c.tried || c.came != cameNotKnown) {
-		answer, err := s.exchange(c, deadline)
-		if err != nil || !notKnown(answer) {
+	came := cameNothing
+	if s == c.tried {
+		came = c.came
+	}
+	m := s.manner(time.Now())
+	if came != cameNotKnown {
+		answer, err := s.exchange(c, m, came, deadline)
+		if err != nil || m.form == formPlain || !notKnown(answer) {
 			return answer, err
 		}
 	}
-	plain := &call{name: c.name, typ: c.typ, cd: c.cd, plain: true} // its waiters are guarded by the forwarder's lock
-	answer, err := s.exchange(plain, deadline)
-	if known && err == nil && answer.Rcode != dnswire.RcodeFormErr && answer.Rcode != dnswire.RcodeNotImp {
-		s.setPlain(time.Now().Add(withoutEDNS))
+	m.form = formPlain
+	answer, err := s.exchange(c, m, cameNothing, deadline)
+	if err == nil && answer.Rcode != dnswire.RcodeFormErr && answer.Rcode != dnswire.RcodeNotImp {
+		s.knowsNoEDNS(time.Now())
 	}
 	return answer, err
 }
@@ -104,18 +119,6 @@ func (s *server) exchangeEDNS(c *call, deadline time.Time) (dnswire.Answer, erro
 // notKnown reports whether an answer is that of a server which does not know EDNS.
 func notKnown(a dnswire.Answer) bool {
 	return !a.EDNS && (a.Rcode == dnswire.RcodeFormErr || a.Rcode == dnswire.RcodeNotImp)
-}
-
-func (s *server) knowsEDNS(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !now.Before(s.plainUntil)
-}
-
-func (s *server) setPlain(until time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.plainUntil = until
 }
 
 // newID returns an id that cannot be foretold (RFC 5452 §9.2); a client's id never goes upstream.

@@ -22,6 +22,17 @@ func (r *Resolver) Age(by time.Duration) {
 	}
 }
 
+// AgeServers makes what is known of the servers' ways older.
+func (r *Resolver) AgeServers(by time.Duration) {
+	r.applyMu.Lock()
+	defer r.applyMu.Unlock()
+	for _, s := range r.servers {
+		s.mu.Lock()
+		s.plainUntil, s.lowerUntil = s.plainUntil.Add(-by), s.lowerUntil.Add(-by)
+		s.mu.Unlock()
+	}
+}
+
 // SetRoots has the certificates of servers checked by other roots than the system's.
 func SetRoots(c *Config, roots *x509.CertPool) { c.roots = roots }
 

@@ -67,8 +67,9 @@ type Answer struct {
 // A server that does not understand a query may say so without the question (RFC 6891 §7): then there is
 // no Msg either.
 //
-// ErrMismatch says that the message answers another question: the right one may still come. The
-// message is only read.
+// ErrMismatch says that the message answers another question: the right one may still come. Of the
+// message nothing changes but the case of its question, which is that of name then: so what is compressed to
+// it does not come out in the case in which it happened to be asked (see MixCase).
 func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority bool) (Answer, error) {
 	var a Answer
 	if len(msg) < headerLen || len(msg) > maxMessage {
@@ -90,6 +91,7 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 		binary.BigEndian.Uint16(msg[off:]) != typ || binary.BigEndian.Uint16(msg[off+2:]) != ClassIN {
 		return a, ErrMismatch
 	}
+	copy(msg[headerLen:], name)
 	off += 4
 	a.Rcode = flags & 0xF
 	a.TC = flags&FlagTC != 0
@@ -141,6 +143,9 @@ type writer struct {
 	// names are the offsets in out of names that stand there in full, for pointers: the QNAME with each
 	// name above it, and the owners and targets since, at most maxNames.
 	names []uint16
+	// derived says that there is a DNAME record: the CNAME record with it is made of the name in the case in
+	// which it was asked.
+	derived bool
 }
 
 // maxNames bounds the search for a name that stands in the message already: the 127 labels of a QNAME,
@@ -189,6 +194,7 @@ func (w *writer) answers(off, count int, a *Answer, typ uint16) (end int, err er
 		if rr.Type == typ {
 			a.Negative = false
 		}
+		w.derived = w.derived || rr.Type == TypeDNAME
 		if rr.Type == TypeCNAME && len(chain) < maxChain {
 			target, _, err := AppendName(nil, w.msg, rr.Data)
 			if err != nil {
@@ -356,6 +362,11 @@ func (w *writer) data(dst []byte, rr record) ([]byte, error) {
 			var err error
 			if dst, off, err = appendRaw(dst, w.msg[:rr.End], off); err != nil {
 				return nil, ErrFormat
+			}
+			if rr.Type == TypeCNAME && w.derived {
+				for i, b := range dst[start:] {
+					dst[start+i] = lower[b]
+				}
 			}
 			if rr.Type == TypeCNAME && start > 0 {
 				w.remember(start) // the next owner, as a rule
