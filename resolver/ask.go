@@ -24,7 +24,7 @@ func (f *forwarder) seek(c *call) (answer dnswire.Answer, answered bool) {
 	if i := slices.Index(servers, c.tried); i >= 0 {
 		servers = slices.Delete(servers, i, i+1)
 		switch c.came {
-		case cameTooMuch, cameNotKnown, cameDoubtful:
+		case cameTooMuch, cameNotKnown, cameOtherCase, cameNoCookies, cameBadCookies:
 			servers = slices.Insert(servers, 0, c.tried)
 		case cameNothing:
 			servers = append(servers, c.tried)

@@ -133,7 +133,7 @@ func (a *asker) receive(index int32) {
 			a.failed(s, fmt.Errorf("receive: %w", err))
 			return
 		}
-		answer, r := s.asked.judge(a.buf[:n], s.call, s.server)
+		answer, r := s.asked.judge(a.buf[:n], s.call, s.server, a.worker.now)
 		if r == replyOther {
 			continue
 		}
@@ -148,9 +148,9 @@ func (a *asker) answered(s *askSocket, answer dnswire.Answer, r reply) {
 	a.landed(s)
 	f := a.worker.resolver.forwarder
 	switch {
-	case r == replyDoubtful:
+	case r != replyOurs || answer.Rcode == dnswire.RcodeBadCookie:
 		if !handed {
-			f.goOn(c, cameDoubtful)
+			f.goOn(c, r.outcome())
 		}
 		return
 	case answer.TC:

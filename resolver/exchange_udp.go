@@ -12,8 +12,8 @@ import (
 )
 
 // asked is a question as it went to a server over UDP, with what its answer must match: a forger who does
-// not see it has to guess the port, the id and the case of the name's letters (RFC 5452 §9,
-// draft-vixie-dnsext-dns0x20).
+// not see it has to guess the port, the id, the case of the name's letters and our cookie (RFC 5452 §9,
+// draft-vixie-dnsext-dns0x20, RFC 7873).
 type asked struct {
 	manner manner
 	id     uint16
@@ -40,46 +40,73 @@ func (a *asked) append(msg []byte, c *call, s *server, m manner, random []byte) 
 type reply uint8
 
 const (
-	replyOther    reply = iota // no answer to this question: the right one may still come (RFC 5452 §9.1)
-	replyDoubtful              // forged, or from a server that does not keep the case of a name
+	replyOther     reply = iota // no answer to this question: the right one may still come (RFC 5452 §9.1)
+	replyOtherCase              // forged, or from a server that does not keep the case of a name
+	replyNoCookies              // forged, or from a server that has stopped giving cookies
 	replyOurs
 )
 
-// judge says what a datagram from s is, and notes what it says of the server's ways. It is in another case
-// than the question is a doubtful one: whoever sent it knew the port, the id and the name, so that it is not
-// worth waiting for another; but it is not believed (see prove).
-func (a *asked) judge(msg []byte, c *call, s *server) (dnswire.Answer, reply) {
+// outcome is what came of a try that had this reply, where it is not the answer.
+func (r reply) outcome() outcomeOfTry {
+	return [...]outcomeOfTry{
+		replyOther: cameNothing, replyOtherCase: cameOtherCase, replyNoCookies: cameNoCookies, replyOurs: cameBadCookies,
+	}[r]
+}
+
+// judge says what a datagram from s is, and notes what it says of the server's ways. One that is right but
+// for the case, or for cookies that are not there, is doubtful: whoever sent it knew the port, the id and the
+// name, so that it is not worth waiting for another; but it is not believed (see prove).
+func (a *asked) judge(msg []byte, c *call, s *server, now time.Time) (dnswire.Answer, reply) {
 	name := a.name[:len(c.name)]
 	kept := !a.manner.mixed || dnswire.KeepsCase(msg, name)
 	answer, err := dnswire.ParseAnswer(msg, a.id, c.name, c.typ, c.do)
+	r := replyOurs
 	switch {
-	case err != nil:
-		s.metrics.mismatched.Inc()
-		return answer, replyOther
+	case err != nil || answer.Cookies != nil && !a.manner.cookies.taken(answer.Cookies):
+		r = replyOther
 	case !kept:
+		r = replyOtherCase
+	case answer.Cookies == nil && a.manner.cookies.expected() && !answer.TC:
+		r = replyNoCookies
+	}
+	if r != replyOurs {
 		s.metrics.mismatched.Inc()
-		return dnswire.Answer{}, replyDoubtful
-	case a.manner.mixed && !bytes.Equal(name, c.name):
+		return dnswire.Answer{}, r
+	}
+	if a.manner.mixed && !bytes.Equal(name, c.name) {
 		s.keptCase()
+	}
+	if a.manner.cookies.length > 0 && !answer.TC {
+		s.gave(answer.Cookies, now)
 	}
 	return answer, replyOurs
 }
 
 // prove asks again what had a doubtful reply: over TCP, where nobody can answer who does not see the
-// packets. A server that takes no TCP is asked over UDP in lower case, so that no client goes without: to
-// make use of that, a forger must have guessed id and port twice. Where the server answers it was the server
-// the first time too, as far as anybody can tell.
-func (s *server) prove(c *call, m manner, deadline time.Time) (dnswire.Answer, error) {
+// packets. A server that takes no TCP is asked over UDP without what it seems not to bear, so that no client
+// goes without an answer: to make use of that, a forger must have guessed id and port twice. Where the server
+// answers it was the server the first time too, as far as anybody can tell.
+func (s *server) prove(c *call, m manner, came outcomeOfTry, deadline time.Time) (dnswire.Answer, error) {
 	now := time.Now()
 	answer, err := s.exchangeStream(c, m, now.Add(deadline.Sub(now)/2))
 	if err != nil {
-		m.mixed = false
-		if answer, _, err = s.exchangeUDP(c, m, deadline); err == nil && answer.TC {
-			err = fmt.Errorf("answer over UDP: %w", dnswire.ErrFormat) // and there was none over TCP
+		if came == cameOtherCase {
+			m.mixed = false
+		} else {
+			m.cookies = cookies{}
+		}
+		var r reply
+		answer, r, err = s.exchangeUDP(c, m, deadline)
+		if err == nil && (answer.TC || r != replyOurs) { // and there was none over TCP
+			err = fmt.Errorf("answer over UDP: %w", dnswire.ErrMismatch)
 		}
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case came == cameOtherCase:
 		s.changedCase(time.Now())
+	default:
+		s.gaveNone(time.Now())
 	}
 	return answer, err
 }
@@ -108,7 +135,7 @@ func (s *server) exchangeUDP(c *call, m manner, deadline time.Time) (dnswire.Ans
 		if err != nil {
 			return dnswire.Answer{}, replyOther, fmt.Errorf("receive: %w", err)
 		}
-		if answer, r := a.judge(buf[:n], c, s); r != replyOther {
+		if answer, r := a.judge(buf[:n], c, s, time.Now()); r != replyOther {
 			return answer, r, nil
 		}
 	}

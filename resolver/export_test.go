@@ -28,7 +28,9 @@ func (r *Resolver) AgeServers(by time.Duration) {
 	defer r.applyMu.Unlock()
 	for _, s := range r.servers {
 		s.mu.Lock()
-		s.plainUntil, s.lowerUntil = s.plainUntil.Add(-by), s.lowerUntil.Add(-by)
+		for _, at := range []*time.Time{&s.plainUntil, &s.lowerUntil, &s.cookiesFrom, &s.cookiesMade} {
+			*at = at.Add(-by)
+		}
 		s.mu.Unlock()
 	}
 }

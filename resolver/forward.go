@@ -158,11 +158,13 @@ func (f *forwarder) newCall(key string, q *query, p *pool) *call {
 type outcomeOfTry uint8
 
 const (
-	cameNothing  outcomeOfTry = iota // it may be asked once more, as the last one
-	cameTooMuch                      // the answer did not fit: it is asked over TCP
-	cameRefusal                      // it said that it cannot answer
-	cameNotKnown                     // it does not understand EDNS, it seems: it is asked without
-	cameDoubtful                     // it may be forged: it is asked over TCP
+	cameNothing    outcomeOfTry = iota // it may be asked once more, as the last one
+	cameTooMuch                        // the answer did not fit: it is asked over TCP
+	cameRefusal                        // it said that it cannot answer
+	cameNotKnown                       // it does not understand EDNS, it seems: it is asked without
+	cameOtherCase                      // the answer may be forged: it is asked over TCP
+	cameNoCookies                      // it may be, too
+	cameBadCookies                     // it wants other cookies, which it has told: it is asked with them
 )
 
 // goOn takes over a call from a worker that has asked the first server and got no good answer.

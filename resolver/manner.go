@@ -8,8 +8,9 @@ import (
 // manner is how a server is asked: whatever it, or something on the way to it, does not bear is left out.
 // What is learnt of that is forgotten after a while, so that a server that was repaired is asked like others.
 type manner struct {
-	form  form
-	mixed bool // the letters of the name in upper and lower case at random, over UDP
+	form    form
+	mixed   bool    // the letters of the name in upper and lower case at random, over UDP
+	cookies cookies // over UDP; there are none without EDNS
 }
 
 // form is how much of EDNS there is.
@@ -35,6 +36,11 @@ type habits struct {
 	plainUntil time.Time    // asked without EDNS until then
 	lowerUntil time.Time    // asked in lower case until then
 	otherCase  atomic.Int32 // questions in a row that were answered in another case, and by the server itself
+
+	cookies     cookies
+	cookiesMade time.Time    // when our part was; the zero time: it has not been
+	cookiesFrom time.Time    // asked without cookies until then
+	noCookies   atomic.Int32 // questions in a row that were answered without, and by the server itself
 }
 
 // manner returns how the server is asked now.
@@ -44,6 +50,9 @@ func (s *server) manner(now time.Time) manner {
 	m := manner{mixed: s.protocol == plainUDP && !now.Before(s.lowerUntil)}
 	if now.Before(s.plainUntil) {
 		m.form = formPlain
+	}
+	if s.protocol == plainUDP && m.form == formWhole {
+		m.cookies = s.cookiesAt(now)
 	}
 	return m
 }

@@ -46,6 +46,9 @@ type Answer struct {
 	TC bool
 	// EDNS says that the response has an OPT record: whoever sent it knows EDNS.
 	EDNS bool
+	// Cookies are the data of the first COOKIE option, as they came: a part of the message that was read; nil
+	// where there is none. They are not looked for where TC is set.
+	Cookies []byte
 	// Negative says that there is no record of the type asked for: NXDOMAIN or NODATA (RFC 2308).
 	Negative bool
 	// SOA says that a negative answer has the SOA record without which it may not be kept.
@@ -119,6 +122,9 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 		if rr.Type == TypeOPT {
 			a.EDNS = true
 			a.Rcode |= uint16(rr.TTL>>24) << 4
+			if a.Cookies == nil {
+				a.Cookies = cookiesIn(msg[rr.Data:rr.End])
+			}
 		}
 		off = rr.End
 	}
@@ -130,6 +136,22 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 	})
 	a.Msg, a.TTLs = w.out, w.ttls
 	return a, nil
+}
+
+// cookiesIn returns the data of the first COOKIE option, not nil if there is one. Options that are cut off
+// are none.
+func cookiesIn(options []byte) []byte {
+	for len(options) >= optionLen {
+		end := optionLen + int(binary.BigEndian.Uint16(options[2:]))
+		if end > len(options) {
+			return nil
+		}
+		if binary.BigEndian.Uint16(options) == OptionCookie {
+			return options[optionLen:end:end]
+		}
+		options = options[end:]
+	}
+	return nil
 }
 
 const maxMessage = 65535
