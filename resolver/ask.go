@@ -137,7 +137,7 @@ var errLoop = errors.New("the question came back to this resolver")
 // could not find out.
 func (f *forwarder) try(c *call, s *server, timeout time.Duration) (dnswire.Answer, bool) {
 	started := time.Now()
-	answer, err := s.exchangeEDNS(c, started.Add(timeout))
+	answer, err := f.reach(c, s, started.Add(timeout))
 	return answer, f.takeNote(c, s, answer, err, started, time.Now())
 }
 

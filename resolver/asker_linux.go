@@ -144,7 +144,7 @@ func (a *asker) receive(index int32) {
 
 func (a *asker) answered(s *askSocket, answer dnswire.Answer, r reply) {
 	c, to, handed, now := s.call, s.server, s.handed, a.worker.now
-	plain := s.asked.manner.form == formPlain
+	form := s.asked.manner.form
 	a.landed(s)
 	f := a.worker.resolver.forwarder
 	switch {
@@ -159,7 +159,8 @@ func (a *asker) answered(s *askSocket, answer dnswire.Answer, r reply) {
 			f.goOn(c, cameTooMuch)
 		}
 		return
-	case notKnown(answer) && !plain && !handed:
+	case to.complains(answer, form) != form && !handed:
+		c.form = to.complains(answer, form)
 		f.goOn(c, cameNotKnown)
 		return
 	case !f.takeNote(c, to, answer, nil, s.sent, now):

@@ -33,39 +33,37 @@ func newExchanger(p *place, mismatched func()) exchanger {
 }
 
 // exchange asks s once, over UDP and, where the answer does not fit or may be forged, over TCP, or over what
-// it is written with and nothing else. came is what came of a try before, over UDP.
-func (s *server) exchange(c *call, m manner, came outcomeOfTry, deadline time.Time) (dnswire.Answer, error) {
+// it is written with and nothing else. came is what came of a try before, over UDP. ctx has a deadline.
+func (s *server) exchange(ctx context.Context, c *call, m manner, came outcomeOfTry) (dnswire.Answer, error) {
 	if s.protocol == plainUDP {
 		switch came {
 		case cameTooMuch:
-			return s.exchangeStream(c, m, deadline)
+			return s.exchangeStream(ctx, c, m)
 		case cameOtherCase, cameNoCookies:
-			return s.prove(c, m, came, deadline)
+			return s.prove(ctx, c, m, came)
 		case cameNothing, cameRefusal, cameNotKnown, cameBadCookies:
 		}
-		answer, r, err := s.exchangeUDP(c, m, deadline)
+		answer, r, err := s.exchangeUDP(ctx, c, m)
 		if err == nil && answer.Rcode == dnswire.RcodeBadCookie && came != cameBadCookies {
 			m.cookies = s.manner(time.Now()).cookies // it has told others
-			answer, r, err = s.exchangeUDP(c, m, deadline)
+			answer, r, err = s.exchangeUDP(ctx, c, m)
 		}
 		switch {
 		case err != nil:
 			return answer, err
 		case r != replyOurs:
-			return s.prove(c, m, r.outcome(), deadline)
+			return s.prove(ctx, c, m, r.outcome())
 		case answer.TC:
 			s.metrics.truncated.Inc()
 		case answer.Rcode != dnswire.RcodeBadCookie: // RFC 7873 §5.3: TCP where it wants others again
 			return answer, nil
 		}
 	}
-	return s.exchangeStream(c, m, deadline)
+	return s.exchangeStream(ctx, c, m)
 }
 
 // exchangeStream asks over a connection.
-func (s *server) exchangeStream(c *call, m manner, deadline time.Time) (dnswire.Answer, error) {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
+func (s *server) exchangeStream(ctx context.Context, c *call, m manner) (dnswire.Answer, error) {
 	m.cookies = cookies{} // nobody forges what goes over a connection
 	response, err := s.exchanger.exchange(ctx, s.appendQuery(make([]byte, 0, 2*queryBlock), 0, c, m))
 	if err != nil {
@@ -96,39 +94,15 @@ func (s *server) appendQuery(msg []byte, id uint16, c *call, m manner) []byte {
 		return dnswire.AppendQuery(msg, id, c.name, c.typ, dnswire.ClassIN, 0, false, c.cd)
 	}
 	msg = dnswire.AppendQuery(msg, id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
+	if m.form == formBare {
+		return msg
+	}
 	hops := append(append(make([]dnswire.Marker, 0, dnswire.MaxHops), c.hops...), s.marker)
 	block := 0
 	if s.Encrypted() {
 		block = queryBlock
 	}
 	return dnswire.AppendQueryOptions(msg, hops, m.cookies.data(), block)
-}
-
-// exchangeEDNS is exchange for servers of every age: one that does not understand a query with EDNS, and
-// does not know EDNS itself, is asked again without (RFC 6891 §6.2.2), and so for a while.
-func (s *server) exchangeEDNS(c *call, deadline time.Time) (dnswire.Answer, error) {
-	came := cameNothing
-	if s == c.tried {
-		came = c.came
-	}
-	m := s.manner(time.Now())
-	if came != cameNotKnown {
-		answer, err := s.exchange(c, m, came, deadline)
-		if err != nil || m.form == formPlain || !notKnown(answer) {
-			return answer, err
-		}
-	}
-	m.form = formPlain
-	answer, err := s.exchange(c, m, cameNothing, deadline)
-	if err == nil && answer.Rcode != dnswire.RcodeFormErr && answer.Rcode != dnswire.RcodeNotImp {
-		s.knowsNoEDNS(time.Now())
-	}
-	return answer, err
-}
-
-// notKnown reports whether an answer is that of a server which does not know EDNS.
-func notKnown(a dnswire.Answer) bool {
-	return !a.EDNS && (a.Rcode == dnswire.RcodeFormErr || a.Rcode == dnswire.RcodeNotImp)
 }
 
 // newID returns an id that cannot be foretold (RFC 5452 §9.2); a client's id never goes upstream.

@@ -28,7 +28,7 @@ func (r *Resolver) AgeServers(by time.Duration) {
 	defer r.applyMu.Unlock()
 	for _, s := range r.servers {
 		s.mu.Lock()
-		for _, at := range []*time.Time{&s.plainUntil, &s.lowerUntil, &s.cookiesFrom, &s.cookiesMade} {
+		for _, at := range []*time.Time{&s.formUntil, &s.examinedAt, &s.lowerUntil, &s.cookiesFrom, &s.cookiesMade} {
 			*at = at.Add(-by)
 		}
 		s.mu.Unlock()

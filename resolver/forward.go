@@ -51,6 +51,7 @@ type call struct {
 	// tried is the server that a worker has asked, and came what came of it.
 	tried  *server
 	came   outcomeOfTry
+	form   form    // where it came cameNotKnown: in which to ask
 	next   *server // that is healthy, and may be asked besides
 	hedged bool
 	heard  atomic.Bool // some server answered, if only that it can't
@@ -280,4 +281,10 @@ func (f *forwarder) close() {
 	f.closed = true
 	f.mu.Unlock()
 	f.running.Wait()
+}
+
+func (f *forwarder) isClosed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
 }

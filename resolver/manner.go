@@ -18,12 +18,22 @@ type form uint8
 
 const (
 	formWhole form = iota
-	formPlain      // no EDNS at all
+	formBare       // no options
+	formPlain      // no EDNS at all, and so no DNSSEC
+	formCount
 )
 
+// in returns the manner in another form.
+func (m manner) in(f form) manner {
+	if m.form = f; f != formWhole {
+		m.cookies = cookies{}
+	}
+	return m
+}
+
 const (
-	// withoutEDNS is how long a server that does not know EDNS is asked without.
-	withoutEDNS = time.Hour
+	// inLowerForm is how long a server that does not bear EDNS, or its options, is asked without.
+	inLowerForm = time.Hour
 	// withoutCase is how long a server that does not give names back in the case in which it was asked is
 	// asked in lower case.
 	withoutCase = time.Hour
@@ -33,7 +43,10 @@ const (
 
 // habits are what is known of a server's ways. What is not atomic is guarded by the server's mu.
 type habits struct {
-	plainUntil time.Time    // asked without EDNS until then
+	form       form         // in which it is asked
+	formUntil  time.Time    // until then
+	examining  bool         // it is being found out in which form it answers
+	examinedAt time.Time    // when that was last begun
 	lowerUntil time.Time    // asked in lower case until then
 	otherCase  atomic.Int32 // questions in a row that were answered in another case, and by the server itself
 
@@ -48,23 +61,32 @@ func (s *server) manner(now time.Time) manner {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := manner{mixed: s.protocol == plainUDP && !now.Before(s.lowerUntil)}
-	if now.Before(s.plainUntil) {
-		m.form = formPlain
-	}
-	if s.protocol == plainUDP && m.form == formWhole {
+	if s.protocol == plainUDP {
 		m.cookies = s.cookiesAt(now)
 	}
-	return m
+	return m.in(s.formAt(now))
 }
 
-// knowsNoEDNS takes note that the server answers only without EDNS.
-func (s *server) knowsNoEDNS(now time.Time) {
+// formAt is the form in which the server is asked. mu must be held.
+func (s *server) formAt(now time.Time) form {
+	if now.Before(s.formUntil) {
+		return s.form
+	}
+	return formWhole
+}
+
+// bears takes note that the server answers only in a lower form.
+func (s *server) bears(f form, now time.Time) {
 	s.mu.Lock()
-	known := now.Before(s.plainUntil)
-	s.plainUntil = now.Add(withoutEDNS)
+	known := s.formAt(now) == f
+	s.form, s.formUntil = f, now.Add(inLowerForm)
 	s.mu.Unlock()
-	if !known {
-		s.fellBack(lacksEDNS, withoutEDNS)
+	switch {
+	case known:
+	case f == formBare:
+		s.fellBack(lacksOptions, inLowerForm)
+	case f == formPlain:
+		s.fellBack(lacksEDNS, inLowerForm)
 	}
 }
 
@@ -101,7 +123,11 @@ func (s *server) fellBack(what int, until time.Duration) {
 // without names what the server is asked without. mu must be held.
 func (s *server) without(now time.Time) []string {
 	var names []string
-	if now.Before(s.plainUntil) {
+	switch s.formAt(now) {
+	case formWhole, formCount:
+	case formBare:
+		names = append(names, withoutNames[lacksOptions])
+	case formPlain:
 		names = append(names, withoutNames[lacksEDNS])
 	}
 	if now.Before(s.lowerUntil) {
@@ -113,9 +139,10 @@ func (s *server) without(now time.Time) []string {
 // What a server may have to be asked without.
 const (
 	lacksEDNS = iota
+	lacksOptions
 	lacksCase
 	lackCount
 )
 
 // withoutNames are the words of metrics and status.
-var withoutNames = [lackCount]string{lacksEDNS: "edns", lacksCase: "0x20"}
+var withoutNames = [lackCount]string{lacksEDNS: "edns", lacksOptions: "edns_options", lacksCase: "0x20"}

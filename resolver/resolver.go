@@ -245,7 +245,7 @@ type UpstreamStats struct {
 	// LeadsBack says that a question sent to it came back here within the last minutes.
 	LeadsBack bool
 	// Without names what it is asked without, as it or something on the way does not bear it: "edns",
-	// "0x20".
+	// "edns_options", "0x20".
 	Without []string
 }
 
