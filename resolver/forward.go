@@ -231,6 +231,7 @@ func (f *forwarder) land(c *call, e *entry) (waiters []*query, known facts) {
 	if e != nil {
 		known = factsOf(c.snapshot, c.nameFacts, e.msg)
 		f.resolver.cache.put(e, known)
+		f.resolver.keepCut(e)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -32,6 +32,7 @@ type Resolver struct {
 	panics    prometheus.Counter
 	cache     *cache
 	failures  *failures
+	cuts      cuts
 	forwarder *forwarder
 	snapshot  atomic.Pointer[snapshot]
 	listeners []*listener
