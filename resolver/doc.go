@@ -23,5 +23,9 @@
 //
 // The cache holds what upstreams said, never what policy said: the policy judges every query, so a reload
 // needs no flush, groups share one cache, and there is no stale verdict. What stands with a cached answer are
-// facts of the lists (policy.Facts), with the generation of the policy whose lists they were.
+// facts of the lists (policy.Facts), with the generation of the policy whose lists they were. A validated NXDOMAIN
+// answers for all below it (cut.go).
+//
+// Upstream servers are asked in the manner that they bear (manner.go, reach.go), and believed where an answer
+// matches what nobody else could know (exchange_udp.go).
 package resolver

@@ -84,8 +84,8 @@ func (a *asked) judge(msg []byte, c *call, s *server, now time.Time) (dnswire.An
 }
 
 // prove asks again what had a doubtful reply: over TCP, where nobody can answer who does not see the
-// packets. A server that takes no TCP is asked over UDP without what it seems not to bear, so that no client
-// goes without an answer: to make use of that, a forger must have guessed id and port twice. Where the server
+// packets. A server that takes no TCP is asked over UDP in lower case and without cookies, so that no client goes
+// without an answer: to make use of that, a forger must have guessed id and port twice. Where the server
 // answers it was the server the first time too, as far as anybody can tell.
 func (s *server) prove(ctx context.Context, c *call, m manner, came outcomeOfTry) (dnswire.Answer, error) {
 	deadline, _ := ctx.Deadline()
@@ -93,11 +93,7 @@ func (s *server) prove(ctx context.Context, c *call, m manner, came outcomeOfTry
 	answer, err := s.exchangeStream(half, c, m)
 	cancel()
 	if err != nil {
-		if came == cameOtherCase {
-			m.mixed = false
-		} else {
-			m.cookies = cookies{}
-		}
+		m.mixed, m.cookies = false, cookies{}
 		var r reply
 		answer, r, err = s.exchangeUDP(ctx, c, m)
 		if err == nil && (answer.TC || r != replyOurs) { // and there was none over TCP
