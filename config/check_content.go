@@ -80,17 +80,24 @@ func (c *checker) keepFixed(w *category) {
 	}
 }
 
-// calendarDays checks the calendar. Nothing acts upon it yet.
+// calendarDays fills the calendar.
 func (c *checker) calendarDays() {
+	into := &c.cfg.Policy.Calendar
+	into.Zone = c.timezone.v
 	for _, t := range c.calendar.terms {
 		if t.from.written() && t.to.written() && t.to.v.Before(t.from.v) && !c.failed(t.place) {
 			c.fail(t.place, "", "the term ends before it begins")
 		}
+		into.Terms = append(into.Terms, policy.Days{From: t.from.v, To: t.to.v})
+	}
+	for _, d := range c.calendar.closed.all {
+		into.Closed = append(into.Closed, policy.Days{From: d.v.from, To: d.v.to})
 	}
 	for _, p := range c.calendar.periods {
 		if len(p.times) == 0 && !c.failed(p.place) {
 			c.fail(p.place, "", "the period has no times")
 		}
+		period := policy.Period{Name: p.name.name}
 		for _, t := range p.times {
 			switch {
 			case !t.from.written() || !t.to.written() || c.failed(t.place):
@@ -99,6 +106,12 @@ func (c *checker) calendarDays() {
 			case t.from.v == 24*60:
 				c.fail(t.from.place, "use 00:00", "a time span can't begin at 24:00")
 			}
+			span := policy.Span{Days: uint8(t.days.v), From: t.from.v, To: t.to.v, Always: t.always.v}
+			if !into.Occurs(span) && !c.failed(t.place) {
+				c.warn(t.place, "see its days, calendar.terms and calendar.closed, or write always: true", "this time never comes: none of its days is a school day")
+			}
+			period.Times = append(period.Times, span)
 		}
+		into.Periods = append(into.Periods, period)
 	}
 }

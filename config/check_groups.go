@@ -42,6 +42,7 @@ func (c *checker) people() {
 			Block: c.known(w.block, "category", categories), Monitor: c.known(w.monitor, "category", categories),
 			OnlySet: w.only.written(),
 			AlertTo: c.alertTo(w, receivers), AlertToSet: w.alertTo.written(),
+			SafeSearch: w.safeSearch.spec(), SafeSearchSet: w.safeSearch.written(),
 			Shared: w.shared.v, SharedSet: w.shared.written(),
 		}
 		for _, n := range w.only.all {
@@ -53,7 +54,7 @@ func (c *checker) people() {
 		c.addClients(w, &g, taken)
 		c.parent(w, names)
 		c.bothWays(w)
-		c.changes(w, categories)
+		g.Schedule = c.changes(w, categories)
 		c.laxDefault(w)
 		c.cfg.Policy.Groups = append(c.cfg.Policy.Groups, g)
 	}
@@ -119,8 +120,8 @@ func (c *checker) bothWays(w *group) {
 	}
 }
 
-// changes checks a group's schedule. Nothing acts upon it yet.
-func (c *checker) changes(w *group, categories []string) {
+// changes returns a group's schedule.
+func (c *checker) changes(w *group, categories []string) (schedule []policy.Change) {
 	periods := make([]string, 0, len(c.calendar.periods))
 	for _, p := range c.calendar.periods {
 		periods = append(periods, p.name.name)
@@ -133,14 +134,16 @@ func (c *checker) changes(w *group, categories []string) {
 		if !s.block.written() && !s.unblock.written() && !c.failed(s.place) {
 			c.fail(s.place, "write block or unblock", "changes nothing")
 		}
-		c.known(s.block, "category", categories)
-		c.known(s.unblock, "category", categories)
+		schedule = append(schedule, policy.Change{
+			During: s.during.v, Block: c.known(s.block, "category", categories), Unblock: c.known(s.unblock, "category", categories),
+		})
 		for _, u := range s.unblock.all {
 			if slices.ContainsFunc(c.cfg.Policy.Categories, func(p policy.Category) bool { return p.Name == u.v && p.Locked }) {
 				c.warn(u.place, "remove it", "%s is locked: nothing unblocks it", u.v)
 			}
 		}
 	}
+	return schedule
 }
 
 // alertTo returns the receivers that a group's alerts go to instead, as far as they exist.

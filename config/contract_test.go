@@ -109,6 +109,14 @@ func TestContractExampleMeansThis(t *testing.T) {
 		t.Fatal(err)
 	}
 	added := time.Date(2026, 9, 1, 0, 0, 0, 0, london)
+	day := func(text string) time.Time {
+		d, err := time.Parse(time.DateOnly, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	const monFri = 0x3e
 	want := Config{
 		File: "contract.yaml", Hash: got.Hash,
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
@@ -139,7 +147,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 				},
 				{
 					Name: "year7", Clients: prefixes("10.20.0.0/16", "2001:db8:20::/48"),
-					Block: []string{"pornography", "extremism", "gaming", "gambling", "bypass", "encrypted_dns"},
+					Block:      []string{"pornography", "extremism", "gaming", "gambling", "bypass", "encrypted_dns"},
+					Schedule:   []policy.Change{{During: "lunch", Unblock: []string{"gaming"}}},
+					SafeSearch: policy.SafeSearch{Search: true, YouTube: policy.YouTubeStrict}, SafeSearchSet: true,
 				},
 				{
 					Name: "staff", Clients: prefixes("10.1.0.0/16"), Block: []string{"pornography", "extremism"},
@@ -149,6 +159,16 @@ func TestContractExampleMeansThis(t *testing.T) {
 				{Name: "domain_controllers", Clients: prefixes("10.0.0.10/32"), Inherit: "year7", Shared: true, SharedSet: true},
 			},
 			DefaultGroup: "year7",
+			Calendar: policy.Calendar{
+				Zone:   london,
+				Terms:  []policy.Days{{From: day("2026-09-02"), To: day("2026-12-18")}},
+				Closed: []policy.Days{{From: day("2026-10-26"), To: day("2026-10-30")}},
+				Periods: []policy.Period{
+					{Name: "lessons", Times: []policy.Span{{Days: monFri, From: 530, To: 730}, {Days: monFri, From: 790, To: 920}}},
+					{Name: "lunch", Times: []policy.Span{{Days: monFri, From: 730, To: 790}}},
+					{Name: "night", Times: []policy.Span{{Days: 0x7f, From: 1320, To: 390, Always: true}}},
+				},
+			},
 			Rules: []policy.Rule{
 				{
 					Allow: true, Names: domainNames(t, "sexwise.org.uk"), Groups: []string{"year7"}, Reason: "PSHE, Year 7 unit 4",

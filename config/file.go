@@ -84,7 +84,7 @@ func (f *file) fields() []field {
 			key: "confidential_key", kind: mapping(&f.confidentialKey),
 			doc: "The age identity (`AGE-SECRET-KEY-…`, from `age-keygen`) that decrypts confidential lists, and to which their copies are encrypted. One of its keys",
 		},
-		{key: "calendar", kind: mapping(&f.calendar), later: true, doc: "Terms, holidays and times of the day for schedules"},
+		{key: "calendar", kind: mapping(&f.calendar), doc: "Terms, holidays and times of the day for schedules"},
 		{key: "groups", kind: named(&f.groups), need: true, doc: "Sets of clients, each under one policy"},
 		{
 			key: "default_group", kind: one(&f.defaultGroup, reference("group")), need: true,

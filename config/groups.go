@@ -36,8 +36,8 @@ func (g *group) fields() []field {
 			key: "inherit", kind: one(&g.inherit, reference("group")),
 			doc: "The parent, of which the group takes all but its clients: `block`, `monitor` and `schedule` add, other keys replace",
 		},
-		{key: "safe_search", kind: mapping(&g.safeSearch), later: true, doc: "Search engines and YouTube in their safe form"},
-		{key: "schedule", kind: sections(&g.schedule), later: true, doc: "What a period blocks or unblocks"},
+		{key: "safe_search", kind: mapping(&g.safeSearch), doc: "Search engines and YouTube in their safe form"},
+		{key: "schedule", kind: sections(&g.schedule), doc: "What a period blocks or unblocks"},
 		{
 			key: "shared", kind: one(&g.shared, boolean()),
 			doc: "Many people behind one address: no rate limit, alerts say \"person unknown\", incidents go by name. False where it is neither written nor inherited",
@@ -106,6 +106,11 @@ func (s *safeSearch) fields() []field {
 		{key: "search", kind: one(&s.search, boolean()), def: "false", doc: "Search engines"},
 		{key: "youtube", kind: one(&s.youtube, enum("off", "moderate", "strict")), def: "off", doc: "YouTube's restricted mode"},
 	}
+}
+
+func (s *safeSearch) spec() policy.SafeSearch {
+	youtube, _ := policy.ParseYouTube(s.youtube.v)
+	return policy.SafeSearch{Search: s.search.v, YouTube: youtube}
 }
 
 // change is what a period changes for a group.

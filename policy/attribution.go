@@ -25,9 +25,7 @@ func (p *Policy) Attribution(e Event) Attribution {
 		a.Action = "monitor"
 	}
 	a.Confidential = p.isConfidential(e)
-	for c := range v.Categories.All() {
-		a.Categories = append(a.Categories, p.CategoryName(int16(c)))
-	}
+	a.Categories = p.categoryNames(v.Categories)
 	a.Category, a.Title = p.categoryName(v.Category)
 	if a.Categories == nil {
 		a.Categories = []string{a.Category}
@@ -91,6 +89,14 @@ func (p *Policy) categoryName(category int16) (name, title string) {
 		return c.TrialOf, c.Title
 	}
 	return c.Name, c.Title
+}
+
+// categoryNames returns the names of categories in their order, nil for none.
+func (p *Policy) categoryNames(of blocklist.Categories) (names []string) {
+	for c := range of.All() {
+		names = append(names, p.CategoryName(int16(c)))
+	}
+	return names
 }
 
 // CategoryName returns the category of a verdict as metrics and records have it: "" where nothing

@@ -1,7 +1,9 @@
 // Package policy decides what becomes of a query: who asks, for which name, at what moment. In the
 // terms of access control it is the decision point; package resolver enforces.
 //
-// A Policy is immutable, does no I/O and knows no clock. A decision is a few look-ups and a mask
+// A Policy does no I/O and knows no clock: each decision is told the moment. What a moment changes, the
+// masks of the groups by their schedules, is found once at each boundary, not at each query (schedule.go); between
+// two boundaries a Policy does not change. A decision is a few look-ups and a mask
 // over the categories of the name: it allocates nothing and takes no lock. The order, of which the
 // first that says something final ends the decision:
 //
@@ -14,7 +16,7 @@
 //     the rules: those for the group, then those for everybody, and of each the longest name. A
 //     block is final, an allow skips 6 and 7.
 //  6. Only. Where the group has an allow-list, what is outside it is blocked.
-//  7. Categories. If any is blocked for the group, the most severe names the breach (ties: the
+//  7. Categories. If any is blocked for the group at this moment, the most severe names the breach (ties: the
 //     file's order). Else, if any is monitored, the query goes on and is recorded. Else, if a list on
 //     trial has the name, of a category that is blocked or monitored for the group, the query goes on
 //     and is recorded under that category, with the severity and title of the trial.

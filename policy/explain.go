@@ -51,7 +51,8 @@ const (
 // Explain judges as Identify and Decide do, and says why.
 func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) Explanation {
 	groupIndex, mayAsk := p.Identify(client.Unmap())
-	g := &p.groups[groupIndex]
+	h := p.hoursAt(at)
+	g := asking{&p.groups[groupIndex], h.groups[groupIndex]}
 	ex := Explanation{Group: g.Name, Categories: []string{}, Steps: []string{}}
 	if !mayAsk {
 		ex.Verdict = "refuse"
@@ -64,10 +65,12 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	}
 	ex.say(stepAccess, "access: %v may ask, and is in group %s %s", client, g.Name, how)
 
-	v := p.Decide(groupIndex, []byte(name), at)
-	for t := p.NextChange(at); !t.IsZero(); t = p.NextChange(t) {
-		if p.Decide(groupIndex, []byte(name), t) != v {
-			ex.ChangesAt = t.Format(time.RFC3339)
+	facts := p.Facts([]byte(name))
+	v := p.decide(g, groupIndex, []byte(name), facts, at)
+	for t := p.nextChange(h, at); !t.IsZero() && t.Before(at.Add(foresight)); t = p.nextChange(h, t) {
+		h = p.hoursAt(t)
+		if p.decide(asking{g.group, h.groups[groupIndex]}, groupIndex, []byte(name), facts, t) != v {
+			ex.ChangesAt = t.In(p.spec.Calendar.zone()).Format(time.RFC3339)
 			break
 		}
 	}
@@ -85,12 +88,15 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	return ex
 }
 
+// foresight is how far ahead Explain looks for a change: over the longest holiday.
+const foresight = 400 * 24 * time.Hour
+
 func (ex *Explanation) say(n step, format string, args ...any) {
 	ex.Steps = append(ex.Steps, fmt.Sprintf("%d. ", n)+fmt.Sprintf(format, args...))
 }
 
 // steps tells the way to the verdict: the steps that said nothing, then the one that decided.
-func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name blocklist.Name, at time.Time) {
+func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name blocklist.Name, at time.Time) {
 	locked := v.Action == Block && v.Categories&p.locked != 0
 	if locked {
 		ex.say(stepLocked, "locked categories: blocked for everybody as %s%s", strings.Join(a.Categories, ", "), entryText(a))
@@ -140,7 +146,7 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 		ex.say(stepRules, "rules: none for the name%s", p.expired(name, at))
 	}
 	if v.Allowed {
-		ex.say(stepSafeSearch, "safe search: not in this version")
+		p.safeStep(ex, v, g)
 		ex.say(stepAnswer, "answer: looked up; what it leads to is checked against locked categories and blocking rules")
 		return
 	}
@@ -155,9 +161,9 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 		ex.say(stepOnly, "only: group %s has no allow-list", g.Name)
 	}
 
-	what := strings.Join(a.Categories, ", ") + entryText(a)
+	what, timed := strings.Join(a.Categories, ", ")+entryText(a), p.timed(g.group, name, at)
 	if v.Action == Block {
-		ex.say(stepCategories, "categories: blocked for group %s as %s", g.Name, what)
+		ex.say(stepCategories, "categories: blocked for group %s as %s%s", g.Name, what, timed)
 		return
 	}
 	switch {
@@ -169,18 +175,30 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g *group, name
 		ex.say(stepCategories, "categories: only a list on trial has the name, for %s: would be %s; until the trial ends it resolves, and is recorded",
 			what, after)
 	case v.Action == Monitor:
-		ex.say(stepCategories, "categories: monitored for group %s as %s: resolves, and is recorded", g.Name, what)
+		ex.say(stepCategories, "categories: monitored for group %s as %s: resolves, and is recorded%s", g.Name, what, timed)
 	default:
-		ex.say(stepCategories, "categories: %s", p.elsewhere(name, g))
+		ex.say(stepCategories, "categories: %s%s", p.elsewhere(name, g.group), timed)
 	}
-	ex.say(stepSafeSearch, "safe search: not in this version")
+	p.safeStep(ex, v, g)
 	ex.say(stepAnswer, "answer: looked up; each name and address that it leads to is judged as well")
+}
+
+// safeStep says what safe search makes of a name that passes.
+func (p *Policy) safeStep(ex *Explanation, v Verdict, g asking) {
+	if host := p.SafeHost(v); host != "" {
+		if v.Action == Passthru {
+			ex.Verdict = "rewrite"
+		}
+		ex.say(stepSafeSearch, "safe search: group %s gets %s in its safe form, by the addresses of %v", g.Name, engines[(v.Safe-1)/2].name, host)
+		return
+	}
+	ex.say(stepSafeSearch, "safe search: not for this name and group")
 }
 
 // expired says which rule for the name has ended, for those who wonder.
 func (p *Policy) expired(name blocklist.Name, at time.Time) string {
 	for _, r := range p.spec.Rules {
-		if r.Expires.IsZero() || at.Before(r.Expires) {
+		if p.inForce(&r, at) {
 			continue
 		}
 		if slices.ContainsFunc(r.Names, func(n blocklist.Name) bool { return n.Covers(name) }) {
@@ -207,6 +225,31 @@ func (p *Policy) elsewhere(name blocklist.Name, g *group) string {
 		return "none has the name"
 	}
 	return fmt.Sprintf("group %s neither blocks nor monitors %s", g.Name, strings.Join(found, ", "))
+}
+
+// timed says what the periods of the moment change for the name.
+func (p *Policy) timed(g *group, name blocklist.Name, at time.Time) string {
+	shown := p.set.Match([]byte(name)) &^ p.confidential
+	if p.clockIsWrong(at) {
+		return fmt.Sprintf("; the clock shows a time before this program was made (%s), so nothing is unblocked and all that periods block is blocked",
+			p.spec.Built.Format(time.DateOnly))
+	}
+	var said []string
+	active := p.spec.Calendar.active(at)
+	for _, c := range g.changes {
+		for _, change := range []struct {
+			categories blocklist.Categories
+			verb       string
+		}{{c.block, "blocks"}, {c.unblock, "unblocks"}} {
+			if hit := change.categories & shown; active[c.period] && hit != 0 {
+				said = append(said, fmt.Sprintf("period %s %s %s", c.period.Name, change.verb, strings.Join(p.categoryNames(hit), ", ")))
+			}
+		}
+	}
+	if said == nil {
+		return ""
+	}
+	return "; " + strings.Join(said, "; ")
 }
 
 func entryText(a Attribution) string {

@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"schoolgate/blocklist"
 )
@@ -13,7 +14,7 @@ import (
 type Facts struct {
 	// Listed holds every category that has the name.
 	Listed blocklist.Categories
-	// Named says that the configuration speaks of the name, or of one above it.
+	// Named says that the configuration speaks of the name, or of one above it, or lets one below it through.
 	Named bool
 }
 
@@ -25,8 +26,12 @@ func (f Facts) And(other Facts) Facts {
 // Facts returns those of a question's name, a key as in blocklist.Name.
 func (p *Policy) Facts(name []byte) Facts {
 	var buf [16]*node
-	path, _ := p.names.walk(name, buf[:0])
-	return Facts{Listed: p.set.Match(name), Named: slices.ContainsFunc(path, (*node).decides)}
+	path, whole := p.names.walk(name, buf[:0])
+	named := slices.ContainsFunc(path, (*node).decides)
+	if last := len(path) - 1; whole && last >= 0 {
+		named = named || path[last].opensBelow() || path[last].engine > 0
+	}
+	return Facts{Listed: p.set.Match(name), Named: named}
 }
 
 // TargetFacts returns those of a name to which an answer leads: of what the configuration says of it,
@@ -40,18 +45,16 @@ func (p *Policy) TargetFacts(target []byte) Facts {
 // AddrFacts returns those of an address to which an answer leads.
 func (p *Policy) AddrFacts(addr netip.Addr) Facts { return Facts{Listed: p.set.MatchAddr(addr)} }
 
-// Passes reports whether Decide lets a question with these facts through for the group, at any time and
-// without a breach, and returns its verdict then. Where it reports false, the verdict is none yet.
-func (p *Policy) Passes(groupIndex uint16, f Facts) (Verdict, bool) {
-	g := &p.groups[groupIndex]
-	pass := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
-	return pass, p.ready && !g.OnlySet && !p.Concerns(groupIndex, f)
+// passes reports whether Decide lets a question with these facts through for the group, without a breach.
+func (p *Policy) passes(g asking, f Facts) bool { return p.ready && !g.OnlySet && !p.concerns(g, f) }
+
+// Concerns reports whether Recheck or RecheckAddr may change the verdict of a question that the group asked at
+// a moment, for an answer whose targets have these facts together. Where it reports false, no target need be judged.
+func (p *Policy) Concerns(groupIndex uint16, f Facts, at time.Time) bool {
+	return p.concerns(p.asking(groupIndex, at), f)
 }
 
-// Concerns reports whether Recheck or RecheckAddr may change the verdict of a question of the group for
-// an answer whose targets have these facts together. Where it reports false, no target need be judged.
-func (p *Policy) Concerns(groupIndex uint16, f Facts) bool {
-	g := &p.groups[groupIndex]
+func (p *Policy) concerns(g asking, f Facts) bool {
 	return f.Named || f.Listed&(p.locked|g.block|g.monitor) != 0
 }
 
@@ -59,3 +62,6 @@ func (p *Policy) Concerns(groupIndex uint16, f Facts) bool {
 func (n *node) decides() bool {
 	return n.record >= 0 || n.zone >= 0 || n.special != specialNone || n.helpline || len(n.rules) > 0 || len(n.only) > 0
 }
+
+// opensBelow reports whether a name below the node's is let through, for anybody.
+func (n *node) opensBelow() bool { return n.belowAll || len(n.below) > 0 }

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gaissmai/bart"
@@ -12,8 +13,10 @@ import (
 	"schoolgate/blocklist"
 )
 
-// Policy judges queries. It is immutable and safe for concurrent use.
+// Policy judges queries. It is immutable, but for the hours that it was last asked about, and safe for
+// concurrent use.
 type Policy struct {
+	current      atomic.Pointer[hours]
 	spec         Spec
 	set          *blocklist.Set
 	ready        bool
@@ -26,13 +29,14 @@ type Policy struct {
 	confidential blocklist.Categories
 	trials       blocklist.Categories // those of lists on trial
 	expiries     []time.Time          // of rules, ascending
+	safeHosts    []blocklist.Name     // two of each engine
 }
 
 // group is a Group with its inheritance resolved.
 type group struct {
 	Group
-	block   blocklist.Categories
-	monitor blocklist.Categories // with the lists on trial of all that are blocked or monitored
+	usual   mask // when no period changes it; without the lists on trial
+	changes []change
 	// ancestry is the group itself, its parent, that one's parent and so on.
 	ancestry []uint16
 }
@@ -60,6 +64,7 @@ func Compile(spec Spec, set *blocklist.Set, ready bool) (*Policy, error) {
 	if err := p.compileNames(); err != nil {
 		return nil, err
 	}
+	p.current.Store(&hours{}) // of no moment
 	return p, nil
 }
 
@@ -137,10 +142,18 @@ func (p *Policy) inherit(index uint16) (group, error) {
 		if err != nil {
 			return g, fmt.Errorf("group %q: monitor: %w", from.Name, err)
 		}
-		g.block |= block
-		g.monitor |= monitor
+		changes, err := p.compileChanges(&from)
+		if err != nil {
+			return g, fmt.Errorf("group %q: schedule: %w", from.Name, err)
+		}
+		g.usual.block |= block
+		g.usual.monitor |= monitor
+		g.changes = append(g.changes, changes...)
 		if !g.OnlySet && from.OnlySet {
 			g.Only, g.OnlySet = from.Only, true
+		}
+		if !g.SafeSearchSet && from.SafeSearchSet {
+			g.SafeSearch, g.SafeSearchSet = from.SafeSearch, true
 		}
 		if !g.AlertToSet && from.AlertToSet {
 			g.AlertTo, g.AlertToSet = from.AlertTo, true
@@ -149,7 +162,6 @@ func (p *Policy) inherit(index uint16) (group, error) {
 			g.Shared, g.SharedSet = from.Shared, true
 		}
 		if from.Inherit == "" {
-			g.monitor |= p.trialsOf(g.block | g.monitor)
 			return g, nil
 		}
 		if at, err = p.groupIndex(from.Inherit); err != nil {
@@ -225,6 +237,9 @@ func (p *Policy) compileNames() error {
 			p.names.letThrough(name, []uint16{uint16(i)})
 		}
 	}
+	if err := p.compileEngines(); err != nil {
+		return err
+	}
 	return p.compileRules()
 }
 
@@ -296,16 +311,23 @@ func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
 
 // DecideKnown is Decide for whoever has the name's facts already.
 func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Time) Verdict {
-	v, passes := p.Passes(groupIndex, f)
-	if passes {
+	return p.decide(p.asking(groupIndex, at), groupIndex, name, f, at)
+}
+
+func (p *Policy) decide(g asking, groupIndex uint16, name []byte, f Facts, at time.Time) Verdict {
+	v := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
+	if p.passes(g, f) {
 		return v
 	}
-	g, listed := &p.groups[groupIndex], f.Listed
+	listed := f.Listed
 	var buf [16]*node
-	path, whole := p.names.walk(name, buf[:0])
+	path, whole := buf[:0], false
+	if f.Named { // else no node has a say
+		path, whole = p.names.walk(name, path)
+	}
 
 	if listed&p.locked != 0 {
-		return p.blocked(v, listed, p.locked|g.block, ViaName, name, path, whole)
+		return p.blocked(g, v, listed, p.locked|g.block, ViaName, name, path, whole)
 	}
 	if whole {
 		if n := path[len(path)-1]; n.record >= 0 {
@@ -316,7 +338,7 @@ func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Ti
 	for _, n := range slices.Backward(path) {
 		if zone := n.zone; zone >= 0 {
 			v.Action, v.Index = Forward, zone
-			if !p.zoneOpen(zone, g) {
+			if !p.zoneOpen(zone, g.group) {
 				v.Action, v.NoDataBelow = NXDomain, false
 			}
 			return v
@@ -343,7 +365,10 @@ func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Ti
 		v.Allowed = true
 		return v
 	}
-	if rule := p.rule(path, g, at); rule >= 0 {
+	if whole {
+		v.Safe = g.SafeSearch.safeForm(path[len(path)-1].engine)
+	}
+	if rule := p.rule(path, g.group, at); rule >= 0 {
 		v.Rule = rule
 		if !p.spec.Rules[rule].Allow {
 			return p.blockedByRule(v, ViaRule, path, whole)
@@ -352,15 +377,15 @@ func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Ti
 		return v
 	}
 	if g.OnlySet && !slices.ContainsFunc(path, func(n *node) bool { return slices.Contains(n.only, groupIndex) }) {
-		v.Action, v.Category, v.Via = Block, CategoryOnly, ViaOnly
+		v.Action, v.Category, v.Via, v.Safe = Block, CategoryOnly, ViaOnly, 0
 		v.NoDataBelow = openBelow(path, whole, groupIndex)
 		return v
 	}
 	if listed&g.block != 0 {
-		return p.blocked(v, listed, g.block, ViaName, name, path, whole)
+		return p.blocked(g, v, listed, g.block, ViaName, name, path, whole)
 	}
 	if listed&g.monitor != 0 {
-		return p.monitored(v, listed, ViaName)
+		return p.monitored(g, v, listed, ViaName)
 	}
 	return v
 }
@@ -368,36 +393,36 @@ func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Ti
 // Recheck judges a name to which the answer of a question leads: locked categories, rules,
 // categories. v is the question's verdict, Passthru or Monitor; what comes back is it, or a graver one.
 func (p *Policy) Recheck(v Verdict, via Via, target []byte, at time.Time) Verdict {
-	g := &p.groups[v.Group]
+	g := p.asking(v.Group, at)
 	listed := p.set.Match(target)
 	var buf [16]*node
 	path, _ := p.names.walk(target, buf[:0])
 	if listed&p.locked != 0 {
-		return p.blocked(v, listed, p.locked|g.block, via, nil, nil, false)
+		return p.blocked(g, v, listed, p.locked|g.block, via, nil, nil, false)
 	}
 	if slices.ContainsFunc(path, func(n *node) bool { return n.helpline }) {
 		return v
 	}
-	if rule := p.rule(path, g, at); rule >= 0 {
+	if rule := p.rule(path, g.group, at); rule >= 0 {
 		if p.spec.Rules[rule].Allow {
 			return v
 		}
 		v.Rule = rule
 		return p.blockedByRule(v, via, nil, false)
 	}
-	return p.recheckCategories(v, listed, g, via)
+	return p.recheckCategories(g, v, listed, via)
 }
 
 // RecheckAddr judges an address of an answer, as Recheck does a name. Such a breach is low at most:
 // an address is shared by many sites.
-func (p *Policy) RecheckAddr(v Verdict, addr netip.Addr) Verdict {
-	g := &p.groups[v.Group]
+func (p *Policy) RecheckAddr(v Verdict, addr netip.Addr, at time.Time) Verdict {
+	g := p.asking(v.Group, at)
 	listed := p.set.MatchAddr(addr)
 	was := v
 	if listed&p.locked != 0 {
-		v = p.blocked(v, listed, p.locked|g.block, ViaAddress, nil, nil, false)
+		v = p.blocked(g, v, listed, p.locked|g.block, ViaAddress, nil, nil, false)
 	} else {
-		v = p.recheckCategories(v, listed, g, ViaAddress)
+		v = p.recheckCategories(g, v, listed, ViaAddress)
 	}
 	if v != was {
 		v.Severity = min(v.Severity, SeverityLow)
@@ -405,27 +430,16 @@ func (p *Policy) RecheckAddr(v Verdict, addr netip.Addr) Verdict {
 	return v
 }
 
-func (p *Policy) recheckCategories(v Verdict, listed blocklist.Categories, g *group, via Via) Verdict {
+func (p *Policy) recheckCategories(g asking, v Verdict, listed blocklist.Categories, via Via) Verdict {
 	switch {
 	case v.Allowed:
 	case listed&g.block != 0:
-		return p.blocked(v, listed, g.block, via, nil, nil, false)
+		return p.blocked(g, v, listed, g.block, via, nil, nil, false)
 	case listed&g.monitor != 0 && v.Action != Monitor,
 		listed&g.monitor&^p.trials != 0 && v.Categories&p.trials != 0:
-		return p.monitored(v, listed, via)
+		return p.monitored(g, v, listed, via)
 	}
 	return v
-}
-
-// NextChange returns the first moment after at at which a verdict may change by itself, or the zero
-// time. No answer may live longer.
-func (p *Policy) NextChange(at time.Time) time.Time {
-	for _, t := range p.expiries {
-		if t.After(at) {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // rule returns the rule that holds for the group and the path's name, or -1: those for the group
@@ -437,7 +451,7 @@ func (p *Policy) rule(path []*node, g *group, at time.Time) int32 {
 			best, distance := int32(-1), len(g.ancestry)
 			for _, index := range n.rules {
 				r := &p.spec.Rules[index]
-				if (len(r.Groups) == 0) != everybody || !r.Expires.IsZero() && !at.Before(r.Expires) {
+				if (len(r.Groups) == 0) != everybody || !p.inForce(r, at) {
 					continue
 				}
 				d := 0
@@ -466,18 +480,18 @@ func (p *Policy) zoneOpen(zone int32, g *group) bool {
 
 // blocked turns v into a block by those of the listed categories that are in mask, named by the most
 // severe. Those that the group monitors are recorded too, but for lists on trial.
-func (p *Policy) blocked(v Verdict, listed, mask blocklist.Categories, via Via, name []byte, path []*node, whole bool) Verdict {
+func (p *Policy) blocked(g asking, v Verdict, listed, mask blocklist.Categories, via Via, name []byte, path []*node, whole bool) Verdict {
 	v = p.breach(v, listed&mask, via)
-	v.Action, v.Rule, v.Allowed = Block, -1, false
+	v.Action, v.Rule, v.Allowed, v.Safe = Block, -1, false, 0
 	v.NoDataBelow = openBelow(path, whole, v.Group) || name != nil && p.set.OpenBelow(name, v.Categories)
-	v.Categories |= listed & p.groups[v.Group].monitor &^ p.trials
+	v.Categories |= listed & g.monitor &^ p.trials
 	return v
 }
 
 // monitored turns v into a breach by those of the listed categories that the group monitors. Lists on
 // trial count only where there is no other.
-func (p *Policy) monitored(v Verdict, listed blocklist.Categories, via Via) Verdict {
-	hit := listed & p.groups[v.Group].monitor
+func (p *Policy) monitored(g asking, v Verdict, listed blocklist.Categories, via Via) Verdict {
+	hit := listed & g.monitor
 	if others := hit &^ p.trials; others != 0 {
 		hit = others
 	}
@@ -499,7 +513,7 @@ func (p *Policy) breach(v Verdict, hit blocklist.Categories, via Via) Verdict {
 }
 
 func (p *Policy) blockedByRule(v Verdict, via Via, path []*node, whole bool) Verdict {
-	v.Action, v.Category, v.Via, v.Categories = Block, CategoryRule, via, 0
+	v.Action, v.Category, v.Via, v.Categories, v.Safe = Block, CategoryRule, via, 0, 0
 	v.Severity = p.spec.Rules[v.Rule].Severity
 	v.NoDataBelow = openBelow(path, whole, v.Group)
 	return v

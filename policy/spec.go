@@ -27,6 +27,11 @@ type Spec struct {
 	Records []blocklist.Name
 	// Zones are the forwarded zones. Verdict.Index counts in it.
 	Zones []Zone
+	// Calendar has the periods of the groups' schedules.
+	Calendar Calendar
+	// Built is when this program was made; zero: unknown. A clock that shows an earlier time is wrong: then
+	// nothing that depends on the time lets anything through.
+	Built time.Time
 }
 
 // Category is a kind of content, with what becomes of a name in it.
@@ -51,10 +56,15 @@ type Group struct {
 	Clients []netip.Prefix // masked
 	Block   []string       // names of categories
 	Monitor []string       // names of categories
+	// Schedule is what changes by the time of the day. It adds to the parent's.
+	Schedule []Change
 	// Only, where OnlySet, is the list of names outside of which everything is blocked.
 	Only    []blocklist.Name
 	OnlySet bool
 	Inherit string // name of the parent, or ""
+	// SafeSearch, where SafeSearchSet, replaces the parent's.
+	SafeSearch    SafeSearch
+	SafeSearchSet bool
 	// AlertTo, where AlertToSet, replaces the receivers of every breach route that matches.
 	AlertTo    []string
 	AlertToSet bool

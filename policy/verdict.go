@@ -66,6 +66,9 @@ type Verdict struct {
 	Via Via
 	// Severity is that of the breach. SeverityNone leaves no breach.
 	Severity Severity
+	// Safe says, where it is not 0, that the question is answered with the safe form of what it asks for:
+	// Policy.SafeHost. The Action is Passthru or Monitor then.
+	Safe int8
 	// Allowed says that a rule or a helpline let the question pass: its answer is checked against
 	// locked categories and blocking rules only.
 	Allowed bool

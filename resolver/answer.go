@@ -134,8 +134,8 @@ const maxChain = 8
 // past the next moment at which the verdict may change.
 func (q *query) clientTTL() uint32 {
 	limit := q.snapshot.Cache.ClientTTL
-	if next := q.snapshot.policy.NextChange(q.received); !next.IsZero() {
-		limit = min(limit, max(next.Sub(q.received), time.Second))
+	if next := q.snapshot.policy.NextChange(q.at); !next.IsZero() {
+		limit = min(limit, max(next.Sub(q.at), time.Second))
 	}
 	return seconds(limit)
 }

@@ -78,7 +78,8 @@ func (a *asker) close() {
 	}
 }
 
-// askFirst implements firstAsker, for a query that the worker has read.
+// askFirst implements firstAsker, for a query that the worker has read. The question leaves at the end of
+// the round (askBegun).
 func (w *worker) askFirst(c *call) bool {
 	servers := c.pool.order(w.now)
 	if len(servers) == 0 || servers[0].protocol != plainUDP {
@@ -89,7 +90,20 @@ func (w *worker) askFirst(c *call) bool {
 	if len(servers) > 1 && servers[1].healthy(w.now) {
 		c.next = servers[1]
 	}
-	return w.asker.ask(c, c.tried, min(c.pool.timeout, shortTry))
+	w.begun = append(w.begun, c)
+	return true
+}
+
+// askBegun asks the questions of this round, behind the responses to those that have their answer. One behind
+// the other they find the server awake: to wake it costs more than all else of a question.
+func (w *worker) askBegun() {
+	for i, c := range w.begun {
+		if !w.asker.ask(c, c.tried, min(c.pool.timeout, shortTry)) {
+			w.resolver.forwarder.goOn(c, cameNothing)
+		}
+		w.begun[i] = nil
+	}
+	w.begun = w.begun[:0]
 }
 
 // ask sends the question to a server. It reports false where that is not possible; the call is then

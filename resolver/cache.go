@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
@@ -87,17 +88,61 @@ func appendQuestionKey(dst, name []byte, typ uint16, do, cd bool, poolID uint64)
 	return binary.BigEndian.AppendUint64(dst, poolID)
 }
 
+// hash returns the hash of a question.
+func (c *cache) hash(question []byte) uint64 { return maphash.Bytes(c.seed, question) }
+
+// shardOf returns the shard that has the questions of a hash.
+func (c *cache) shardOf(hash uint64) *cacheShard { return &c.shards[hash&uint64(len(c.shards)-1)] }
+
 // shard returns the one that has the question, and the question's hash.
 func (c *cache) shard(question []byte) (*cacheShard, uint64) {
-	hash := maphash.Bytes(c.seed, question)
-	return &c.shards[hash%uint64(len(c.shards))], hash
+	hash := c.hash(question)
+	return c.shardOf(hash), hash
+}
+
+// A look-up waits for two places of memory, the slot and then the record. For a batch of questions the
+// waits can be at the same time: warmSlot asks for the one of a hash, and warmRecord then for the other.
+// They change nothing.
+func (c *cache) warmSlot(hash uint64) {
+	if len(c.shards) == 0 {
+		return
+	}
+	s := c.shardOf(hash)
+	s.mu.Lock()
+	if len(s.table) > 0 {
+		prefetch(unsafe.Pointer(&s.table[s.home(hash)])) //nolint:gosec // G103: only brought near
+	}
+	s.mu.Unlock()
+}
+
+func (c *cache) warmRecord(hash uint64) {
+	if len(c.shards) == 0 {
+		return
+	}
+	s := c.shardOf(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.table) == 0 {
+		return
+	}
+	for i := s.home(hash); s.table[i] != 0; i = s.after(i) {
+		if slot := s.table[i]; tagOf(slot) == tagOf(hash) {
+			place := placeOf(slot)
+			segment := s.segments[place/segmentPlaces]
+			at := place % segmentPlaces * 8
+			for line := at; line < min(at+192, len(segment)); line += 64 {
+				prefetch(unsafe.Pointer(&segment[line])) //nolint:gosec // G103: only brought near
+			}
+			return
+		}
+	}
 }
 
 // cached is what the cache has for a question.
 type cached struct {
 	found  bool
 	rcode  uint16
-	facts  facts
+	facts  facts // where there is a record, also when there is no answer to be had from it
 	serial uint64
 	// stale says that there is an answer whose time is over: getStale has it.
 	stale bool
@@ -107,11 +152,11 @@ type cached struct {
 
 // get appends the answer to the question to dst, with times to live as they are at now, at most limit
 // seconds.
-func (c *cache) get(dst, question []byte, now time.Time, limit uint32) ([]byte, cached) {
+func (c *cache) get(dst, question []byte, hash uint64, now time.Time, limit uint32) ([]byte, cached) {
 	if len(c.shards) == 0 {
 		return dst, cached{}
 	}
-	s, hash := c.shard(question)
+	s := c.shardOf(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.find(hash, question)
@@ -120,7 +165,7 @@ func (c *cache) get(dst, question []byte, now time.Time, limit uint32) ([]byte, 
 	}
 	elapsed, left := r.elapsed(now)
 	if left <= 0 {
-		return dst, cached{stale: true}
+		return dst, cached{stale: !r.isBare(), facts: r.facts()}
 	}
 	flags := r.flags()
 	refresh := flags&(recordUsed|recordRefreshed) == recordUsed && left*refreshShare <= int64(r.ttl())
@@ -151,7 +196,7 @@ func (c *cache) getStale(dst, question []byte, now time.Time, limit, over uint32
 	if r == nil {
 		return dst, cached{}
 	}
-	if _, left := r.elapsed(now); left <= 0 && -left >= int64(over) {
+	if _, left := r.elapsed(now); r.isBare() || left <= 0 && -left >= int64(over) {
 		return dst, cached{}
 	}
 	return r.appendTo(dst, 0, limit)
@@ -180,7 +225,7 @@ func (f *failures) has(question []byte, now time.Time) bool {
 	if now.UnixNano() > f.last.Load() {
 		return false
 	}
-	_, found := f.cache.get(nil, question, now, 0)
+	_, found := f.cache.get(nil, question, f.cache.hash(question), now, 0)
 	return found.found
 }
 
@@ -193,6 +238,23 @@ func (c *cache) learn(question []byte, of cached, f facts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.find(hash, question); r != nil && r.serial() == of.serial { // another answer leads elsewhere
+		r.setFacts(f)
+	}
+}
+
+// learnBare keeps the facts of a name whose question is blocked before anybody asks upstream, so that the next
+// one need not be looked up in the lists.
+func (c *cache) learnBare(question []byte, now time.Time, f facts) {
+	if len(c.shards) == 0 {
+		return
+	}
+	s, hash := c.shard(question)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch r := s.find(hash, question); {
+	case r == nil:
+		s.put(hash, &entry{question: question, stored: now}, f)
+	case r.isBare():
 		r.setFacts(f)
 	}
 }

@@ -84,6 +84,10 @@ func (r record) message() []byte {
 
 func (r record) ttl() uint32 { return binary.LittleEndian.Uint32(r[44:]) }
 
+// isBare reports whether the record holds facts of the name and no answer. Its time is over at once, so it is
+// the first to go.
+func (r record) isBare() bool { return r.ttl() == 0 }
+
 // elapsed returns how many whole seconds old the answer is, and how many it has left: none or fewer when its
 // time is over. A clock that went backwards makes it new.
 func (r record) elapsed(now time.Time) (seconds uint32, left int64) {

@@ -63,7 +63,10 @@ func TestTheCacheIsAMapThatForgets(t *testing.T) {
 		names := rapid.SampledFrom([]int{5, 100, 2000}).Draw(t, "names")
 		for range 3000 {
 			question := fmt.Sprint("q", random.IntN(names))
-			switch random.IntN(3) {
+			hash := c.hash([]byte(question))
+			c.warmSlot(hash)
+			c.warmRecord(hash)
+			switch random.IntN(4) {
 			case 0:
 				e := answerOf(question, sizes[random.IntN(len(sizes))]+random.IntN(16), uint32(random.IntN(100)), now)
 				c.put(e, facts{generation: 7, name: policy.Facts{Listed: blocklist.Categories(len(e.msg))}})
@@ -72,8 +75,10 @@ func TestTheCacheIsAMapThatForgets(t *testing.T) {
 				}
 			case 1:
 				now = now.Add(time.Duration(random.IntN(300)) * time.Millisecond)
+			case 2:
+				c.learnBare([]byte(question), now, facts{generation: 8})
 			}
-			got, found := c.get([]byte("x"), []byte(question), now, 50)
+			got, found := c.get([]byte("x"), []byte(question), hash, now, 50)
 			e := model[question]
 			if !found.found {
 				if len(got) != 1 {
@@ -125,7 +130,7 @@ func TestWhatIsAskedForStaysWhileOthersCome(t *testing.T) {
 	lost := 0
 	for i := range 100_000 {
 		hot := fmt.Sprint("hot", i%100)
-		if _, found := c.get(nil, []byte(hot), now, 50); !found.found {
+		if _, found := lookFor(c, hot, now); !found.found {
 			lost++
 			c.put(answerOf(hot, 100, 300, now), facts{})
 		}
@@ -141,16 +146,50 @@ func TestFactsStayWithTheirOwnAnswer(t *testing.T) {
 	c := newCache(100)
 	now := time.Unix(1_800_000_000, 0)
 	c.put(answerOf("q", 100, 300, now), facts{})
-	_, first := c.get(nil, []byte("q"), now, 50)
+	_, first := lookFor(c, "q", now)
 	c.put(answerOf("q", 100, 300, now), facts{generation: 2})
 	c.learn([]byte("q"), first, facts{generation: 3})
-	_, second := c.get(nil, []byte("q"), now, 50)
+	_, second := lookFor(c, "q", now)
 	if second.facts.generation != 2 {
 		t.Error("another answer has the facts of the one before")
 	}
 	c.learn([]byte("q"), second, facts{generation: 3, targets: policy.Facts{Listed: 5, Named: true}})
-	if _, third := c.get(nil, []byte("q"), now, 50); third.facts.generation != 3 || third.facts.targets.Listed != 5 || !third.facts.targets.Named || third.facts.name.Named {
+	if _, third := lookFor(c, "q", now); third.facts.generation != 3 || third.facts.targets.Listed != 5 || !third.facts.targets.Named || third.facts.name.Named {
 		t.Errorf("%+v", third.facts)
+	}
+}
+
+func lookFor(c *cache, question string, now time.Time) ([]byte, cached) {
+	return c.get(nil, []byte(question), c.hash([]byte(question)), now, 50)
+}
+
+// What is known of a name without an answer is there until the answer is, never in place of one, and is no
+// answer: neither a fresh nor a stale one.
+func TestFactsWithoutAnAnswerAreNoAnswer(t *testing.T) {
+	t.Parallel()
+	c := newCache(100)
+	now := time.Unix(1_800_000_000, 0)
+	stale := func(question string) bool {
+		_, old := c.getStale(nil, []byte(question), now, 30, 86400)
+		return old.found
+	}
+	listed := facts{generation: 2, name: policy.Facts{Listed: 5}}
+	c.learnBare([]byte("q"), now, listed)
+	if got, known := lookFor(c, "q", now); len(got) > 0 || known.found || known.stale || known.facts != listed || stale("q") {
+		t.Errorf("%d bytes, %+v", len(got), known)
+	}
+	listed.generation++
+	c.learnBare([]byte("q"), now, listed)
+	if _, known := lookFor(c, "q", now); known.facts != listed {
+		t.Errorf("after a reload: %+v", known)
+	}
+	c.put(answerOf("q", 100, 300, now), facts{generation: 4})
+	c.learnBare([]byte("q"), now, listed)
+	if _, known := lookFor(c, "q", now); !known.found || known.facts.generation != 4 {
+		t.Errorf("after an answer: %+v", known)
+	}
+	if now = now.Add(time.Hour); !stale("q") {
+		t.Error("a stale answer is gone")
 	}
 }
 
@@ -169,7 +208,8 @@ func BenchmarkCacheGet(b *testing.B) {
 			i := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				c.get(buf, questions[order[i]], now, 50)
+				question := questions[order[i]]
+				c.get(buf, question, c.hash(question), now, 50)
 				if i++; i == len(order) {
 					i = 0
 				}

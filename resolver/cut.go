@@ -42,13 +42,14 @@ func (r *Resolver) keepCut(e *entry) {
 // takeCut answers q with what the cache has of a name above its own that does not exist, or of its own for
 // another type. It reports whether there is such a thing.
 func (r *Resolver) takeCut(q *query) bool {
-	name, now := q.msg.Name(), q.received.UnixNano()
+	asked := q.question[:len(q.question)-questionKeyMore] // another name than the QNAME for safe search
+	name, now := asked, q.received.UnixNano()
 	var buf [dnswire.MaxName + questionKeyMore]byte
 	for labels := countLabels(name); labels > 0; labels-- {
 		if labels <= maxCutLabels && now < r.cuts[labels].Load() {
 			key := appendCutKey(buf[:0], name, q.question)
-			if out, found := r.cache.get(q.out[:0], key, q.received, q.clientTTL()); found.found {
-				q.out, q.answered = dnswire.AppendDenial(q.outBuf[:0], out, q.msg.Name(), q.msg.Type)
+			if out, found := r.cache.get(q.out[:0], key, r.cache.hash(key), q.received, q.clientTTL()); found.found {
+				q.out, q.answered = dnswire.AppendDenial(q.outBuf[:0], out, asked, q.msg.Type)
 				q.rcode = found.rcode
 				q.facts = facts{generation: q.snapshot.generation, name: q.nameFacts} // it leads nowhere
 				return q.answered

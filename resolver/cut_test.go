@@ -189,3 +189,18 @@ func TestWhatIsCachedBelowANameServesUntilItsTimeIsOver(t *testing.T) {
 		t.Errorf("%d questions: %v", up.asked.Load(), r)
 	}
 }
+
+func TestASafeFormThatDoesNotExistIsAFailureAndNotTheOpenSite(t *testing.T) {
+	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetRcode(q, dns.RcodeNameError)
+		m.AuthenticatedData = true
+		soa, _ := dns.NewRR("com. 900 IN SOA ns.example. host.example. 1 2 3 4 60")
+		m.Ns = []dns.RR{soa}
+		_ = w.WriteMsg(m)
+	})
+	s := start(t, func(c *resolver.Config) { c.Settings.Policy = safeSchool(t) }, up)
+	s.exchange(t, ask("google.com", dns.TypeTXT), "udp", "127.0.0.9") // staff
+	if r := s.exchange(t, ask("www.google.co.uk", dns.TypeA), "udp", ""); !isFailure(r) || up.asked.Load() != 1 {
+		t.Errorf("%d questions: %v", up.asked.Load(), r)
+	}
+}

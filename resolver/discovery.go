@@ -16,7 +16,7 @@ const (
 
 // resolverInfo is what RESINFO says (RFC 9606 §5), as the strings of a TXT record: the extended errors
 // that are answered.
-const resolverInfo = "exterr=3,13-15,18-19,21-22"
+const resolverInfo = "exterr=3,13-15,18-19,21-22,29"
 
 // describeItself answers for resolver.arpa: where the encrypted listeners are (RFC 9462 §4), and what
 // this resolver does. A resolver that has none, or whose certificate has no name that a client could

@@ -35,7 +35,7 @@ func TestAClientOfPlainDNSIsToldWhereTheEncryptedListenersAre(t *testing.T) {
 	}
 
 	r = s.exchange(t, ask("resolver.arpa", dns.TypeRESINFO), "udp", "")
-	if len(r.Answer) != 1 || !r.Authoritative || r.Answer[0].(*dns.RESINFO).Txt[0] != "exterr=3,13-15,18-19,21-22" {
+	if len(r.Answer) != 1 || !r.Authoritative || r.Answer[0].(*dns.RESINFO).Txt[0] != "exterr=3,13-15,18-19,21-22,29" {
 		t.Errorf("%v", r)
 	}
 

@@ -145,9 +145,10 @@ func (f *forwarder) join(q *query, p *pool) (begun *call, taken bool) {
 
 // newCall adds the call for q's question. mu must be held.
 func (f *forwarder) newCall(key string, q *query, p *pool) *call {
+	question := slices.Clone(q.question)
 	c := &call{
 		key: key, hops: slices.Clone(q.msg.Hops()),
-		question: append([]byte(nil), q.question...), name: append([]byte(nil), q.msg.Name()...),
+		question: question, name: question[:len(question)-questionKeyMore],
 		typ: q.msg.Type, do: q.msg.DO, cd: q.msg.Flags&dnswire.FlagCD != 0, pool: p, started: q.received,
 		snapshot: q.snapshot, nameFacts: q.nameFacts,
 	}

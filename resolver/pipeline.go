@@ -14,7 +14,10 @@ import (
 // returns false where the answer must be waited for: q then belongs to the forwarder, which calls
 // finish, and must not be touched again.
 func (r *Resolver) serve(q *query) (finished bool) {
-	if !r.decode(q) {
+	if !q.decoded {
+		r.decode(q)
+	}
+	if q.status == dnswire.StatusIgnore {
 		return true // no query: no response, and nothing to record
 	}
 	if r.identify(q) && r.decide(q) && !q.limited && !r.answer(q) {
@@ -31,22 +34,28 @@ func (r *Resolver) serve(q *query) (finished bool) {
 // that none goes unrecorded.
 func (r *Resolver) finish(q *query) {
 	r.recheck(q)
+	q.leadToSafeForm()
 	r.record(q)
 	r.encode(q)
 	q.sender.send(q)
 }
 
-// decode is stage 1. It returns false for a packet that gets no response at all.
-func (r *Resolver) decode(q *query) (answerable bool) {
+// decode is stage 1.
+func (r *Resolver) decode(q *query) {
+	q.decoded = true
 	if q.received.IsZero() {
 		q.received = time.Now()
 	}
-	q.snapshot = r.snapshot.Load()
-	if !r.unwrap(q) {
-		return false
+	if q.at = q.received; r.now != nil {
+		q.at = r.now()
 	}
-	q.status = q.msg.Parse(q.in)
-	return q.status != dnswire.StatusIgnore
+	q.snapshot = r.snapshot.Load()
+	if q.status = dnswire.StatusIgnore; !r.unwrap(q) {
+		return
+	}
+	if q.status = q.msg.Parse(q.in); q.status == dnswire.StatusOK {
+		r.keyFor(q, q.msg.Name(), q.snapshot.pool)
+	}
 }
 
 // identify is stage 2: who asks, may they, and do they ask too much? Only then is it said what is wrong
@@ -100,13 +109,13 @@ func (r *Resolver) notified(q *query) bool {
 // that a name which concerns nobody here is judged without looking it up in the lists again.
 func (r *Resolver) decide(q *query) (goOn bool) {
 	p := q.snapshot.policy
-	r.lookUp(q, q.snapshot.pool)
+	r.lookUp(q)
 	if q.cached.facts.generation == q.snapshot.generation {
 		q.nameFacts = q.cached.facts.name
 	} else {
 		q.nameFacts = p.Facts(q.msg.Name())
 	}
-	q.verdict = p.DecideKnown(q.group, q.msg.Name(), q.nameFacts, q.received)
+	q.verdict = p.DecideKnown(q.group, q.msg.Name(), q.nameFacts, q.at)
 	switch q.verdict.Action {
 	case policy.Passthru:
 		q.outcome = outcomeAllowed
@@ -114,7 +123,11 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 		q.outcome = outcomeMonitored
 	case policy.Forward:
 		q.outcome = outcomeLocal
+		return true
 	case policy.Block:
+		if q.cached.facts.generation != q.snapshot.generation {
+			r.cache.learnBare(q.question, q.received, facts{generation: q.snapshot.generation, name: q.nameFacts})
+		}
 		q.block()
 		return false
 	case policy.LocalData:
@@ -140,6 +153,12 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 		q.fail(outcomeRefused, dnswire.RcodeRefused, dnswire.EDEProhibited)
 		return false
 	}
+	if q.verdict.Safe != 0 {
+		if q.verdict.Action == policy.Passthru {
+			q.outcome = outcomeRewritten
+		}
+		return r.safeForm(q)
+	}
 	return true
 }
 
@@ -161,7 +180,8 @@ func (r *Resolver) answer(q *query) (settled bool) {
 	pool := q.snapshot.pool
 	if q.verdict.Action == policy.Forward {
 		pool = q.snapshot.zones[q.verdict.Index]
-		r.lookUp(q, pool)
+		r.keyFor(q, q.msg.Name(), pool)
+		r.lookUp(q)
 	}
 	if q.cached.found {
 		r.metrics.cacheHit.Inc()
@@ -204,10 +224,15 @@ func (r *Resolver) takeStale(q *query) bool {
 // staleTTL is how many seconds a client may keep a stale answer (RFC 8767 §4).
 const staleTTL = 30
 
-// lookUp asks the cache for what a pool's servers said. What it has is in q.out then.
-func (r *Resolver) lookUp(q *query, pool *pool) {
-	q.question = appendQuestionKey(q.keyBuf[:0], q.msg.Name(), q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
-	q.out, q.cached = r.cache.get(q.out[:0], q.question, q.received, q.clientTTL())
+// keyFor makes the cache's key of what a pool's servers would be asked: as a rule for the QNAME.
+func (r *Resolver) keyFor(q *query, name []byte, pool *pool) {
+	q.question = appendQuestionKey(q.keyBuf[:0], name, q.msg.Type, q.msg.DO, q.msg.Flags&dnswire.FlagCD != 0, pool.id)
+	q.hash = r.cache.hash(q.question)
+}
+
+// lookUp asks the cache. What it has is in q.out then.
+func (r *Resolver) lookUp(q *query) {
+	q.out, q.cached = r.cache.get(q.out[:0], q.question, q.hash, q.received, q.clientTTL())
 }
 
 // recheck is stage 5: each name and address to which an upstream's answer leads is judged too. Of an
@@ -222,16 +247,16 @@ func (r *Resolver) recheck(q *query) {
 		q.facts = factsOf(q.snapshot, q.nameFacts, q.out)
 		r.cache.learn(q.question, q.cached, q.facts)
 	}
-	if !p.Concerns(q.group, q.facts.targets) {
+	if !p.Concerns(q.group, q.facts.targets, q.at) {
 		return
 	}
 	verdict := q.verdict
 	dnswire.Targets(q.out, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		var next policy.Verdict
 		if kind == dnswire.TargetAddress {
-			next = p.RecheckAddr(verdict, addr)
+			next = p.RecheckAddr(verdict, addr, q.at)
 		} else {
-			next = p.Recheck(verdict, viaTarget(kind), name, q.received)
+			next = p.Recheck(verdict, viaTarget(kind), name, q.at)
 		}
 		if next != verdict {
 			q.event = eventTarget{name: append([]byte(nil), name...), addr: addr}
@@ -282,7 +307,7 @@ func (r *Resolver) record(q *query) {
 	}
 	q.snapshot.counters.breach(v)
 	r.recorder.Record(policy.Event{
-		Time:      q.received,
+		Time:      q.at,
 		Client:    policy.Client{Addr: q.client},
 		Policy:    q.snapshot.policy,
 		Verdict:   v,

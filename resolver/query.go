@@ -24,6 +24,7 @@ type query struct {
 	sender    sender
 	oob       []byte // for UDP on a wildcard address: the control message that names our address
 	received  time.Time
+	at        time.Time // received, by the clock that policy and record go by
 	// peer is the way back as the kernel wrote it, where a worker read the packet.
 	peer    [sizeofSockaddr]byte
 	peerLen uint32
@@ -40,6 +41,7 @@ type query struct {
 	unrecorded bool
 
 	// What the stages found out, in their order.
+	decoded   bool
 	status    dnswire.Status
 	msg       dnswire.Query
 	snapshot  *snapshot
@@ -49,7 +51,8 @@ type query struct {
 	group     uint16
 	nameFacts policy.Facts // of the QNAME
 	verdict   policy.Verdict
-	question  []byte // the cache's key
+	question  []byte // the cache's key,
+	hash      uint64 // and its hash
 	cached    cached // what the cache has for it
 	answered  bool   // an upstream's answer is in out
 	facts     facts  // of that answer
@@ -131,7 +134,7 @@ func (q *query) reset() {
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event = eventTarget{}
 	q.verdict = policy.Verdict{}
-	q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false
+	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false, false
 	q.client = netip.Addr{}
 	q.group, q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0, 0
 	q.ede = dnswire.EDENone

@@ -41,10 +41,10 @@ func TestACachedAnswerIsJudgedByTheQuerysOwnPolicy(t *testing.T) {
 		q := new(query)
 		for range 100_000 {
 			q.reset()
-			q.in, q.snapshot, q.received = asked, s, cached.stored
+			q.in, q.snapshot, q.received, q.at = asked, s, cached.stored, cached.stored
 			q.msg.Parse(q.in)
 			q.question, q.nameFacts = question, s.policy.Facts(q.msg.Name())
-			q.out, q.cached = r.cache.get(q.out[:0], question, q.received, 60)
+			q.out, q.cached = r.cache.get(q.out[:0], question, r.cache.hash(question), q.received, 60)
 			q.answered, q.facts = true, q.cached.facts
 			q.verdict = policy.Verdict{Category: policy.CategoryNone, Rule: -1, Index: -1}
 			if r.recheck(q); q.verdict.Action != want {

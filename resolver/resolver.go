@@ -44,6 +44,7 @@ type Resolver struct {
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
 
+	now       func() time.Time // Config.Now
 	roots     *x509.CertPool
 	bootstrap *bootstrap
 	markers   sync.Map // dnswire.Marker to the *server that it is of
@@ -71,7 +72,7 @@ type snapshot struct {
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
-		certificate: c.Certificate,
+		certificate: c.Certificate, now: c.Now,
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
@@ -265,6 +266,21 @@ func (r *Resolver) Stats() Stats {
 	stats.Waiting = r.forwarder.waiting
 	r.forwarder.mu.Unlock()
 	return stats
+}
+
+// foresee decodes queries that have come together, and has what the cache may have for them brought near, so
+// that they need not wait for memory one after the other.
+func (r *Resolver) foresee(batch []*query) {
+	for _, q := range batch {
+		if r.decode(q); q.status == dnswire.StatusOK {
+			r.cache.warmSlot(q.hash)
+		}
+	}
+	for _, q := range batch {
+		if q.status == dnswire.StatusOK {
+			r.cache.warmRecord(q.hash)
+		}
+	}
 }
 
 // serveSafely is serve, with a fault of ours turned into SERVFAIL and a number that alerts: one bad

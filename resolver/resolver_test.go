@@ -432,6 +432,27 @@ func TestAReloadIsInForceForCachedNames(t *testing.T) {
 	}
 }
 
+func TestAReloadIsInForceForNamesThatWereBlocked(t *testing.T) {
+	s := start(t, nil, startUpstream(t, records("fresh.example. 3600 IN A 192.0.2.1")))
+	open, listed := compile(t, schoolSpec(t)), compile(t, schoolSpec(t), "fresh.example")
+	for range 2 {
+		for _, step := range []struct {
+			policy *policy.Policy
+			want   int
+		}{{listed, dns.RcodeNameError}, {open, dns.RcodeSuccess}} {
+			s.settings.Policy = step.policy
+			if err := s.Apply(s.settings); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if r := s.exchange(t, ask("fresh.example", dns.TypeA), "udp", ""); r.Rcode != step.want {
+					t.Fatalf("rcode %d, want %d: %v", r.Rcode, step.want, r)
+				}
+			}
+		}
+	}
+}
+
 func TestWhatAnAnswerLeadsToIsJudged(t *testing.T) {
 	up := startUpstream(t, records(
 		"innocent.example. 300 IN CNAME hop.example.", "hop.example. 300 IN CNAME cdn.Porn.example.", "cdn.porn.example. 300 IN A 192.0.2.66",

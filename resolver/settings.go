@@ -34,6 +34,9 @@ type Config struct {
 	// pretend to be: it must not believe more than that it may be time to ask. It must not block and
 	// may be called from many goroutines. nil: no NOTIFY is taken.
 	Notify func(zone blocklist.Name, from netip.Addr) (taken bool)
+	// Now is the clock by which the policy judges and breaches are recorded; nil: time.Now. What is waited for,
+	// and how old an answer is, goes by the real one.
+	Now func() time.Time
 	// Settings are the first ones; Apply replaces them.
 	Settings Settings
 

@@ -38,6 +38,7 @@ type worker struct {
 	now    time.Time // when this round began
 	counts counts    // of what was answered in it
 	asker  asker
+	begun  []*call // to be asked at the end of the round
 }
 
 // batchSize is how many packets are read at a time. A system call costs as much as some hundred
@@ -181,11 +182,16 @@ func (w *worker) serveBatch() {
 			q.oob = replyControl(q.oobBuf[:m.header.Controllen])
 		}
 		q.received, q.transport, q.sender, q.batched, q.counts = w.now, overUDP, w, true, &w.counts
+	}
+	w.resolver.foresee(w.queries[:n])
+	for i := range n {
+		q := w.queries[i]
 		if !w.resolver.serveSafely(q) {
 			w.queries[i] = queries.Get().(*query) // the forwarder has the other one
 		}
 	}
 	w.flush()
+	w.askBegun()
 	for i := range n {
 		w.prepare(i)
 	}

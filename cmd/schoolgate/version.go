@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"schoolgate/cmd/schoolgate/daemon"
 )
@@ -34,8 +35,11 @@ func build() daemon.Build {
 			b.Version = cmp.Or(b.Version, info.Main.Version)
 		}
 		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
+			switch s.Key {
+			case "vcs.revision":
 				b.Commit = cmp.Or(b.Commit, s.Value)
+			case "vcs.time":
+				b.Time, _ = time.Parse(time.RFC3339, s.Value) // Go writes it so
 			}
 		}
 	}

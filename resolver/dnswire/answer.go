@@ -493,6 +493,25 @@ func Targets(msg []byte, yield func(kind Target, name []byte, addr netip.Addr) b
 	}
 }
 
+// Addresses calls yield for each record of one type, A or AAAA, of msg's answer section, whatever its owner,
+// with its time to live in seconds. msg must be Answer.Msg; data is a part of it.
+func Addresses(msg []byte, typ uint16, yield func(ttl uint32, data []byte)) {
+	off, err := skipName(msg, headerLen)
+	if err != nil {
+		return
+	}
+	off += 4
+	for range binary.BigEndian.Uint16(msg[6:]) {
+		rr, err := parseRecord(msg, off)
+		if err != nil {
+			return
+		}
+		if off = rr.End; rr.Type == typ {
+			yield(rr.TTL, msg[rr.Data:rr.End])
+		}
+	}
+}
+
 const (
 	svcbIPv4Hint = 4
 	svcbIPv6Hint = 6

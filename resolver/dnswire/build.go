@@ -67,7 +67,15 @@ var soaData = func() []byte {
 // AppendSOA appends the SOA record that lets a negative answer of our own be kept for ttl seconds
 // (RFC 2308 §5). Its owner is the QNAME.
 func AppendSOA(msg []byte, ttl uint32) []byte {
-	msg = AppendRecord(msg, TypeSOA, ttl, soaData)
+	return completeSOA(AppendRecord(msg, TypeSOA, ttl, soaData), ttl)
+}
+
+// AppendSOAOf is AppendSOA with the owner written out; owner is a key.
+func AppendSOAOf(msg []byte, owner string, ttl uint32) []byte {
+	return completeSOA(AppendOwned(msg, owner, TypeSOA, ttl, soaData), ttl)
+}
+
+func completeSOA(msg []byte, ttl uint32) []byte {
 	msg = binary.BigEndian.AppendUint32(msg, ttl) // MINIMUM
 	size := len(soaData) + 4
 	binary.BigEndian.PutUint16(msg[len(msg)-size-2:], uint16(size))
@@ -88,6 +96,7 @@ const (
 	EDEStaleNXDomain        EDE = 19
 	EDENotSupported         EDE = 21
 	EDENoReachableAuthority EDE = 22
+	EDESynthesized          EDE = 29
 	optionEDE                   = 15
 	optLen, edeLen              = 11, 6
 )

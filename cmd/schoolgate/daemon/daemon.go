@@ -60,6 +60,8 @@ type Build struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
 	Go      string `json:"go"`
+	// Time is when its sources were committed; zero: unknown.
+	Time time.Time `json:"-"`
 }
 
 // Daemon is a schoolgate, built and not yet running, or running.
@@ -162,7 +164,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	if o.Progress != nil {
 		defer d.progress.watch(o.Progress)()
 	}
-	if s.filter, err = Assemble(ctx, cfg, d.loader); err != nil {
+	if s.filter, err = d.assemble(ctx, cfg); err != nil {
 		return nil, err
 	}
 	d.telemetry.listsRead(s.filter)
@@ -180,7 +182,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
-		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record,
+		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record, Now: o.Now,
 		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {

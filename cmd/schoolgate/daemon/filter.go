@@ -43,6 +43,12 @@ func Assemble(ctx context.Context, cfg *config.Config, loader *feed.Loader) (*Fi
 	return f, nil
 }
 
+// assemble is Assemble for what is to be in force now.
+func (d *Daemon) assemble(ctx context.Context, cfg *config.Config) (*Filter, error) {
+	cfg.Policy.Built = d.build.Time
+	return Assemble(ctx, cfg, d.loader)
+}
+
 // OwnNames are the school's own zones: no list may cover them.
 func OwnNames(cfg *config.Config) []blocklist.Name {
 	var own []blocklist.Name

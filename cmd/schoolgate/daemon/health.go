@@ -27,6 +27,10 @@ func (d *Daemon) ownProblems() []string {
 	if s.refused != nil {
 		out = append(out, "the last reload was refused; the configuration before serves on: "+s.refused.brief())
 	}
+	if built := d.build.Time; d.now().Before(built) {
+		out = append(out, "the clock is wrong: it shows a time before this program was made ("+built.UTC().Format(time.DateOnly)+
+			"), so whatever depends on the time is blocked; set it (timedatectl set-ntp true)")
+	}
 	if s.keepFailed != nil {
 		out = append(out, s.keepFailed.Error())
 	}

@@ -234,7 +234,7 @@ func (d *Daemon) takeUp(ctx context.Context, who string) (err error) {
 // takeUpNow is takeUp, with mu held.
 func (d *Daemon) takeUpNow(ctx context.Context, who string) error {
 	now := d.current.Load()
-	next, err := Assemble(ctx, now.filter.Config, d.loader)
+	next, err := d.assemble(ctx, now.filter.Config)
 	if err != nil {
 		return err
 	}
@@ -353,7 +353,7 @@ func (d *Daemon) fetchMissing(ctx context.Context, f *Filter) (*Filter, error) {
 	fetching, cancel := context.WithTimeoutCause(ctx, reloadFetch, errReloadFetch)
 	defer cancel()
 	d.update(fetching, f.Config, missing, false)
-	return Assemble(ctx, f.Config, d.loader)
+	return d.assemble(ctx, f.Config)
 }
 
 // reloadFetch is how long a reload waits for lists that it needs and that are not there.

@@ -134,7 +134,7 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 	if _, problems := cfg.TLS.Load(); problems != nil {
 		return nil, nil, problems
 	}
-	next, err := Assemble(ctx, cfg, d.loader)
+	next, err := d.assemble(ctx, cfg)
 	if err == nil {
 		next, err = d.fetchMissing(ctx, next)
 	}
