@@ -1,7 +1,9 @@
 package resolver_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -45,6 +47,24 @@ func inLowerCase(handle func(dns.ResponseWriter, *dns.Msg)) func(dns.ResponseWri
 		}
 		handle(w, q)
 	}
+}
+
+// syncBuffer takes what a log says.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // longName has enough letters that no question for it has them all in one case by chance.
@@ -140,7 +160,8 @@ func TestAnAnswerInAnotherCaseIsNotBelieved(t *testing.T) {
 
 func TestAServerThatChangesTheCaseIsAskedInLowerCaseForAWhile(t *testing.T) {
 	up := startUpstream(t, inLowerCase(records()))
-	s := start(t, nil, up)
+	var said syncBuffer
+	s := start(t, func(c *resolver.Config) { c.Logger = slog.New(slog.NewTextHandler(&said, nil)) }, up)
 	asked := int64(0)
 	questions := func(name int, want int64, mixed bool) {
 		t.Helper()
@@ -177,6 +198,9 @@ func TestAServerThatChangesTheCaseIsAskedInLowerCaseForAWhile(t *testing.T) {
 	questions(21, 1, false)
 	if n := s.total(t, "schoolgate_upstream_fallbacks_total"); n != 2 {
 		t.Errorf("%v times counted", n)
+	}
+	if text := said.String(); strings.Count(text, "without=0x20 for=1h0m0s") != 2 || !strings.Contains(text, "upstream=udp://"+up.addr) || strings.Contains(text, "abcdef") {
+		t.Errorf("the log says %s", text)
 	}
 }
 
