@@ -205,7 +205,11 @@ func (c *checker) answer() {
 	}
 	b := &c.blocking
 	c.cfg.Blocking = resolver.Blocking{
-		Answer: b.answer.v, TTL: b.ttl.v, PageIPv4: b.page.ipv4.v, PageIPv6: b.page.ipv6.v,
+		Answer: b.answer.v, TTL: b.ttl.v, PageIPv4: b.page.ipv4.v, PageIPv6: b.page.ipv6.v, StripECH: b.stripECH.v,
+	}
+	c.cfg.Policy.Rebinding = b.rebind.v
+	for _, n := range b.rebindExempt.all {
+		c.cfg.Policy.RebindExempt = append(c.cfg.Policy.RebindExempt, n.v)
 	}
 	if b.answer.v == "page" && !b.page.ipv4.v.IsValid() && !b.page.ipv6.v.IsValid() && !c.failed(place{path: "blocking.page"}) {
 		c.fail(b.answer.place, "write blocking.page.ipv4 or ipv6", "there is no address of a page")

@@ -123,7 +123,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
 		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute, ServeStale: 24 * time.Hour, Prefetch: true},
-		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second},
+		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second, StripECH: true},
 		Access:       resolver.Access{RateLimit: resolver.RateLimit{Every: 2 * time.Millisecond, Burst: 1000}},
 		Records:      []resolver.Record{printer},
 		Policy: policy.Spec{
@@ -159,6 +159,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 				{Name: "domain_controllers", Clients: prefixes("10.0.0.10/32"), Inherit: "year7", Shared: true, SharedSet: true},
 			},
 			DefaultGroup: "year7",
+			Rebinding:    true,
 			Calendar: policy.Calendar{
 				Zone:   london,
 				Terms:  []policy.Days{{From: day("2026-09-02"), To: day("2026-12-18")}},

@@ -184,9 +184,9 @@ func (b *blocking) fields() []field {
 		},
 		{key: "ttl", kind: one(&b.ttl, duration(0, day)), def: "30s", doc: "How long clients may keep a blocked answer"},
 		{key: "page", kind: mapping(&b.page), def: "{}", doc: "The block page. Browsers show it for plain HTTP only"},
-		{key: "strip_ech", kind: one(&b.stripECH, boolean()), def: "true", later: true, doc: "Take the keys of Encrypted Client Hello out of answers"},
-		{key: "rebind_protection", kind: one(&b.rebind, boolean()), def: "true", later: true, doc: "Refuse private addresses for public names; zones, records and allowed names are exempt"},
-		{key: "rebind_exempt", kind: many(&b.rebindExempt, domain()), def: "[]", later: true, doc: "Names that may have private addresses"},
+		{key: "strip_ech", kind: one(&b.stripECH, boolean()), def: "true", doc: "Take the keys of Encrypted Client Hello out of answers"},
+		{key: "rebind_protection", kind: one(&b.rebind, boolean()), def: "true", doc: "Refuse private addresses for public names; zones, records and allowed names are exempt"},
+		{key: "rebind_exempt", kind: many(&b.rebindExempt, domain()), def: "[]", doc: "Names that may have private addresses"},
 	}
 }
 

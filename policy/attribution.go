@@ -10,6 +10,8 @@ import (
 const (
 	categoryRule = "rule"
 	categoryOnly = "only"
+	// No breach: whoever asks is the victim.
+	categoryRebinding = "rebinding"
 )
 
 // Attribution says in words what an event's verdict means and which list and entry it rests on. It
@@ -81,6 +83,8 @@ func (p *Policy) categoryName(category int16) (name, title string) {
 		return "", ""
 	case CategoryRule:
 		return categoryRule, "Blocked by a rule of the school"
+	case CategoryRebinding:
+		return categoryRebinding, "A public name that leads to the school's own network"
 	case CategoryOnly:
 		return categoryOnly, "Outside the allowed sites"
 	}

@@ -16,11 +16,13 @@ type Facts struct {
 	Listed blocklist.Categories
 	// Named says that the configuration speaks of the name, or of one above it, or lets one below it through.
 	Named bool
+	// Inside says that it is an address of the site's own network, where such answers are refused.
+	Inside bool
 }
 
 // And returns the facts of two names together.
 func (f Facts) And(other Facts) Facts {
-	return Facts{Listed: f.Listed | other.Listed, Named: f.Named || other.Named}
+	return Facts{Listed: f.Listed | other.Listed, Named: f.Named || other.Named, Inside: f.Inside || other.Inside}
 }
 
 // Facts returns those of a question's name, a key as in blocklist.Name.
@@ -43,7 +45,9 @@ func (p *Policy) TargetFacts(target []byte) Facts {
 }
 
 // AddrFacts returns those of an address to which an answer leads.
-func (p *Policy) AddrFacts(addr netip.Addr) Facts { return Facts{Listed: p.set.MatchAddr(addr)} }
+func (p *Policy) AddrFacts(addr netip.Addr) Facts {
+	return Facts{Listed: p.set.MatchAddr(addr), Inside: p.spec.Rebinding && isInside(addr)}
+}
 
 // passes reports whether Decide lets a question with these facts through for the group, without a breach.
 func (p *Policy) passes(g asking, f Facts) bool { return p.ready && !g.OnlySet && !p.concerns(g, f) }
@@ -55,12 +59,12 @@ func (p *Policy) Concerns(groupIndex uint16, f Facts, at time.Time) bool {
 }
 
 func (p *Policy) concerns(g asking, f Facts) bool {
-	return f.Named || f.Listed&(p.locked|g.block|g.monitor) != 0
+	return f.Named || f.Inside || f.Listed&(p.locked|g.block|g.monitor) != 0
 }
 
 // decides reports whether Decide looks at what the node says: a node may also be there for those below.
 func (n *node) decides() bool {
-	return n.record >= 0 || n.zone >= 0 || n.special != specialNone || n.helpline || len(n.rules) > 0 || len(n.only) > 0
+	return n.inside || n.record >= 0 || n.zone >= 0 || n.special != specialNone || n.helpline || len(n.rules) > 0 || len(n.only) > 0
 }
 
 // opensBelow reports whether a name below the node's is let through, for anybody.

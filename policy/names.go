@@ -17,6 +17,7 @@ type node struct {
 	record  int32 // index of the local record's name, or -1
 	zone    int32 // index of the zone, or -1
 	special special
+	inside  bool  // it and those below may have addresses of the site's own network
 	engine  uint8 // index + 1 of the engine whose own name this is; 0: of none
 	// helpline says that this name and those below it are never blocked, locked categories excepted.
 	helpline bool

@@ -230,6 +230,9 @@ func (p *Policy) compileNames() error {
 			p.names.letThrough(name, groups)
 		}
 	}
+	for _, name := range p.spec.RebindExempt {
+		p.names.at(name).inside = true
+	}
 	for i := range p.groups {
 		for _, name := range p.groups[i].Only {
 			n := p.names.at(name)
@@ -365,6 +368,7 @@ func (p *Policy) decide(g asking, groupIndex uint16, name []byte, f Facts, at ti
 		v.Allowed = true
 		return v
 	}
+	v.Inside = slices.ContainsFunc(path, func(n *node) bool { return n.inside })
 	if whole {
 		v.Safe = g.SafeSearch.safeForm(path[len(path)-1].engine)
 	}
@@ -414,13 +418,17 @@ func (p *Policy) Recheck(v Verdict, via Via, target []byte, at time.Time) Verdic
 }
 
 // RecheckAddr judges an address of an answer, as Recheck does a name. Such a breach is low at most:
-// an address is shared by many sites.
-func (p *Policy) RecheckAddr(v Verdict, addr netip.Addr, at time.Time) Verdict {
+// an address is shared by many sites. name is the question's.
+func (p *Policy) RecheckAddr(v Verdict, name []byte, addr netip.Addr, at time.Time) Verdict {
 	g := p.asking(v.Group, at)
 	listed := p.set.MatchAddr(addr)
 	was := v
 	if listed&p.locked != 0 {
 		v = p.blocked(g, v, listed, p.locked|g.block, ViaAddress, nil, nil, false)
+	} else if p.spec.Rebinding && isInside(addr) && !v.Inside && !v.Allowed && isPublic(name) {
+		v.Action, v.Category, v.Via, v.Safe, v.Categories, v.Severity = Block, CategoryRebinding, ViaAddress, 0, 0, SeverityNone
+		v.NoDataBelow = true // the name is there
+		return v
 	} else {
 		v = p.recheckCategories(g, v, listed, ViaAddress)
 	}

@@ -252,7 +252,7 @@ func TestAListedAddressBlocksAnAnswerAndIsLowAtMost(t *testing.T) {
 		{1, "museum.example", "192.0.2.7", policy.Passthru},
 	} {
 		addr := netip.MustParseAddr(test.addr)
-		v := p.RecheckAddr(p.Decide(test.group, []byte(name(t, test.name)), noon), addr, noon)
+		v := p.RecheckAddr(p.Decide(test.group, []byte(name(t, test.name)), noon), []byte(name(t, test.name)), addr, noon)
 		if v.Action != test.action || v.Action == policy.Block && (v.Severity != policy.SeverityLow || v.Via != policy.ViaAddress) {
 			t.Errorf("%+v: %+v", test, v)
 		}

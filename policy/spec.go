@@ -27,6 +27,10 @@ type Spec struct {
 	Records []blocklist.Name
 	// Zones are the forwarded zones. Verdict.Index counts in it.
 	Zones []Zone
+	// Rebinding refuses answers that lead a public name to an address of the site's own network, but for those
+	// of RebindExempt, with all below them, and those that a rule allows.
+	Rebinding    bool
+	RebindExempt []blocklist.Name
 	// Calendar has the periods of the groups' schedules.
 	Calendar Calendar
 	// Built is when this program was made; zero: unknown. A clock that shows an earlier time is wrong: then

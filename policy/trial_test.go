@@ -160,7 +160,7 @@ func TestAnAnswerThatLeadsToAListOnTrialIsRecorded(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			v := decide(t, p, test.client, test.question)
 			if addr, err := netip.ParseAddr(test.target); err == nil {
-				v = p.RecheckAddr(v, addr, noon)
+				v = p.RecheckAddr(v, []byte(name(t, test.question)), addr, noon)
 				if test.via == policy.ViaAddress && v.Severity != policy.SeverityLow {
 					t.Errorf("severity %v", v.Severity)
 				}
@@ -299,7 +299,7 @@ func TestAListOnTrialChangesNoOtherVerdict(t *testing.T) {
 				}
 			}
 			if v.Action != policy.Block {
-				v = p.RecheckAddr(v, address, noon)
+				v = p.RecheckAddr(v, []byte(name(t, question)), address, noon)
 			}
 			return v
 		}

@@ -44,6 +44,8 @@ const (
 	CategoryNone int16 = -1 // nothing matched
 	CategoryRule int16 = -2 // blocked by a rule
 	CategoryOnly int16 = -3 // outside the group's allow-list
+	// CategoryRebinding: a public name that leads to the site's own network.
+	CategoryRebinding int16 = -4
 )
 
 // Verdict is the outcome of a decision: a small value without pointers, of use only with the Policy
@@ -69,6 +71,8 @@ type Verdict struct {
 	// Safe says, where it is not 0, that the question is answered with the safe form of what it asks for:
 	// Policy.SafeHost. The Action is Passthru or Monitor then.
 	Safe int8
+	// Inside says that the answer may hold addresses of the site's own network.
+	Inside bool
 	// Allowed says that a rule or a helpline let the question pass: its answer is checked against
 	// locked categories and blocking rules only.
 	Allowed bool

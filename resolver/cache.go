@@ -282,7 +282,7 @@ func (c *cache) len() (entries, size int) {
 	return entries, size
 }
 
-// entry is an answer on its way into the cache and to those who wait for it. It is immutable.
+// entry is an answer on its way into the cache and to those who wait for it. It is immutable from then on.
 type entry struct {
 	question []byte // as appendQuestionKey makes it
 	msg      []byte // dnswire.Answer.Msg
@@ -305,6 +305,13 @@ func newEntry(question []byte, a dnswire.Answer, now time.Time, times CacheTimes
 		ttl = 0
 	}
 	return &entry{question: question, msg: a.Msg, ttls: a.TTLs, rcode: a.Rcode, stored: now, ttl: ttl}
+}
+
+// stripECH takes the keys of Encrypted Client Hello out of an answer that nobody has yet.
+func (e *entry) stripECH() {
+	if stripped, ttls := dnswire.StripECH(e.msg); stripped != nil {
+		e.msg, e.ttls = stripped, ttls
+	}
 }
 
 func seconds(d time.Duration) uint32 { return uint32(min(max(d/time.Second, 0), 1<<31-1)) }

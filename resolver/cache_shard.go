@@ -55,12 +55,13 @@ const (
 	recordHeader = 64
 	fillerBit    = 1 << 31
 
-	recordRefreshed    = 1 << 11 // it has been asked for anew
-	recordUsed         = 1 << 12 // asked for since it was written
-	recordDead         = 1 << 13 // replaced by a newer one
-	recordNamed        = 1 << 14 // Facts.Named of the question
-	recordTargetsNamed = 1 << 15 // Facts.Named of the targets
-	rcodeMask          = recordRefreshed - 1
+	recordTargetsInside = 1 << 10 // Facts.Inside of the targets
+	recordRefreshed     = 1 << 11 // it has been asked for anew
+	recordUsed          = 1 << 12 // asked for since it was written
+	recordDead          = 1 << 13 // replaced by a newer one
+	recordNamed         = 1 << 14 // Facts.Named of the question
+	recordTargetsNamed  = 1 << 15 // Facts.Named of the targets
+	rcodeMask           = recordTargetsInside - 1
 )
 
 func (r record) size() int             { return int(binary.LittleEndian.Uint32(r) &^ fillerBit) }
@@ -110,7 +111,7 @@ func (r record) facts() facts {
 	return facts{
 		generation: binary.LittleEndian.Uint32(r[40:]),
 		name:       policy.Facts{Listed: blocklist.Categories(binary.LittleEndian.Uint64(r[24:])), Named: flags&recordNamed != 0},
-		targets:    policy.Facts{Listed: blocklist.Categories(binary.LittleEndian.Uint64(r[32:])), Named: flags&recordTargetsNamed != 0},
+		targets:    policy.Facts{Listed: blocklist.Categories(binary.LittleEndian.Uint64(r[32:])), Named: flags&recordTargetsNamed != 0, Inside: flags&recordTargetsInside != 0},
 	}
 }
 
@@ -118,12 +119,15 @@ func (r record) setFacts(f facts) {
 	binary.LittleEndian.PutUint32(r[40:], f.generation)
 	binary.LittleEndian.PutUint64(r[24:], uint64(f.name.Listed))
 	binary.LittleEndian.PutUint64(r[32:], uint64(f.targets.Listed))
-	flags := r.flags() &^ (recordNamed | recordTargetsNamed)
+	flags := r.flags() &^ (recordNamed | recordTargetsNamed | recordTargetsInside)
 	if f.name.Named {
 		flags |= recordNamed
 	}
 	if f.targets.Named {
 		flags |= recordTargetsNamed
+	}
+	if f.targets.Inside {
+		flags |= recordTargetsInside
 	}
 	r.setFlags(flags)
 }

@@ -230,6 +230,9 @@ const clientTimer = 1800 * time.Millisecond
 // caller's from then on, with what the policy says of the answer. Of two that end it nobody waits for the second.
 func (f *forwarder) land(c *call, e *entry) (waiters []*query, known facts) {
 	if e != nil {
+		if c.snapshot.Blocking.StripECH {
+			e.stripECH()
+		}
 		known = factsOf(c.snapshot, c.nameFacts, e.msg)
 		f.resolver.cache.put(e, known)
 		f.resolver.keepCut(e)

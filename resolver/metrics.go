@@ -123,7 +123,7 @@ type groupCounters struct {
 }
 
 // categorySlot makes an index of a verdict's category: the rule and the allow-list come first.
-func categorySlot(category int16) int { return int(category) - int(policy.CategoryOnly) }
+func categorySlot(category int16) int { return int(category) - int(policy.CategoryRebinding) }
 
 var actionNames = [2]string{"block", "monitor"}
 
@@ -138,7 +138,7 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 			}
 		}
 		for slot := range categorySlot(int16(len(categories))) {
-			category := int16(slot) + policy.CategoryOnly
+			category := int16(slot) + policy.CategoryRebinding
 			label, severity, trial := p.CategoryName(category), policy.SeverityLow, false
 			if category >= 0 {
 				severity, trial = categories[category].Severity, categories[category].TrialOf != ""
@@ -154,7 +154,7 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 				if actionNames[a] == "monitor" {
 					possible = category >= 0
 				}
-				if category != policy.CategoryNone && category != policy.CategoryOnly && severity != policy.SeverityNone && possible {
+				if category != policy.CategoryNone && category != policy.CategoryOnly && category != policy.CategoryRebinding && severity != policy.SeverityNone && possible {
 					child = m.breaches.WithLabelValues(name, label, severity.String(), actionNames[a])
 				}
 				g.breaches[a] = append(g.breaches[a], child)

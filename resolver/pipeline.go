@@ -254,7 +254,7 @@ func (r *Resolver) recheck(q *query) {
 	dnswire.Targets(q.out, func(kind dnswire.Target, name []byte, addr netip.Addr) bool {
 		var next policy.Verdict
 		if kind == dnswire.TargetAddress {
-			next = p.RecheckAddr(verdict, addr, q.at)
+			next = p.RecheckAddr(verdict, q.msg.Name(), addr, q.at)
 		} else {
 			next = p.Recheck(verdict, viaTarget(kind), name, q.at)
 		}
@@ -271,6 +271,19 @@ func (r *Resolver) recheck(q *query) {
 	if verdict.Action == policy.Block {
 		q.answered = false
 		q.block()
+		if verdict.Category == policy.CategoryRebinding {
+			r.noteRebinding(q)
+		}
+	}
+}
+
+// noteRebinding tells IT which name leads to the site's own network, once a minute at most: as a rule it is a
+// name of their own, which belongs into zones or rebind_exempt.
+func (r *Resolver) noteRebinding(q *query) {
+	now := q.received.Unix()
+	if last := r.rebindingSaid.Load(); now-last >= 60 && r.rebindingSaid.CompareAndSwap(last, now) {
+		r.log.Warn("an address of the site's own network for a public name: refused", "name", blocklist.Name(q.msg.Name()), "address", q.event.addr,
+			"advice", "where the name is the school's own, add it to zones, or to blocking.rebind_exempt")
 	}
 }
 

@@ -44,7 +44,10 @@ type Resolver struct {
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
 
-	now       func() time.Time // Config.Now
+	now func() time.Time // Config.Now
+
+	rebindingSaid atomic.Int64 // when, in Unix seconds
+
 	roots     *x509.CertPool
 	bootstrap *bootstrap
 	markers   sync.Map // dnswire.Marker to the *server that it is of

@@ -101,4 +101,6 @@ type Blocking struct {
 	TTL      time.Duration
 	PageIPv4 netip.Addr // for "page"; the zero Addr: NODATA
 	PageIPv6 netip.Addr
+	// StripECH takes the keys of Encrypted Client Hello out of what upstreams say from then on.
+	StripECH bool
 }

@@ -49,7 +49,7 @@ schoolgate_breaches_total{action="monitor",category="pornography",group="staff",
 	if err := testutil.GatherAndCompare(s.registry, strings.NewReader(want), "schoolgate_breaches_total"); err != nil {
 		t.Error(err)
 	}
-	if n, err := testutil.GatherAndCount(s.registry, "schoolgate_blocked_total"); err != nil || n != 2*5 {
-		t.Errorf("%d series of blocks (%v), want those of 2 groups with 3 categories, rule and only", n, err)
+	if n, err := testutil.GatherAndCount(s.registry, "schoolgate_blocked_total"); err != nil || n != 2*6 {
+		t.Errorf("%d series of blocks (%v), want those of 2 groups with 3 categories, rule, only and rebinding", n, err)
 	}
 }

@@ -138,22 +138,6 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 	return a, nil
 }
 
-// cookiesIn returns the data of the first COOKIE option, not nil if there is one. Options that are cut off
-// are none.
-func cookiesIn(options []byte) []byte {
-	for len(options) >= optionLen {
-		end := optionLen + int(binary.BigEndian.Uint16(options[2:]))
-		if end > len(options) {
-			return nil
-		}
-		if binary.BigEndian.Uint16(options) == OptionCookie {
-			return options[optionLen:end:end]
-		}
-		options = options[end:]
-	}
-	return nil
-}
-
 const maxMessage = 65535
 
 // writer writes the records of msg anew.
@@ -168,6 +152,8 @@ type writer struct {
 	// derived says that there is a DNAME record: the CNAME record with it is made of the name in the case in
 	// which it was asked.
 	derived bool
+	// stripECH leaves the keys of Encrypted Client Hello out.
+	stripECH bool
 }
 
 // maxNames bounds the search for a name that stands in the message already: the 127 labels of a QNAME,
@@ -406,7 +392,9 @@ func (w *writer) data(dst []byte, rr record) ([]byte, error) {
 	case TypeAAAA:
 		ok = len(data) == 16
 	case TypeSVCB, TypeHTTPS:
-		ok = validSVCB(w.msg, rr)
+		if ok = validSVCB(w.msg, rr); ok && w.stripECH {
+			return appendWithoutECH(dst, w.msg, rr), nil
+		}
 	case typeNAPTR:
 		ok = plainNAPTR(data)
 	case TypeOPT:

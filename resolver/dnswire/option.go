@@ -87,3 +87,19 @@ func notUnderstood(response []byte) bool {
 	return len(response) == headerLen && binary.BigEndian.Uint64(response[4:]) == 0 &&
 		(rcode == RcodeFormErr || rcode == RcodeNotImp)
 }
+
+// cookiesIn returns the data of the first COOKIE option, not nil if there is one. Options that are cut off
+// are none.
+func cookiesIn(options []byte) []byte {
+	for len(options) >= optionLen {
+		end := optionLen + int(binary.BigEndian.Uint16(options[2:]))
+		if end > len(options) {
+			return nil
+		}
+		if binary.BigEndian.Uint16(options) == OptionCookie {
+			return options[optionLen:end:end]
+		}
+		options = options[end:]
+	}
+	return nil
+}
