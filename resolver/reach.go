@@ -10,9 +10,9 @@ import (
 
 // Servers, and what stands between them and us, do not all bear EDNS or its options: some say so, others
 // are silent, or let nothing through. A server that says so is asked in a lower form at once, and then for a
-// while. One that is silent may be so for many reasons, a lost packet among them: it is asked in lower forms
-// besides, so that the client has its answer, and what it bears is found out by asking it the same thing in
-// every form at one time, again and again (see examine).
+// while. One that is silent may be so for many reasons, a lost packet among them: the question is asked again in
+// lower forms, so that the client has its answer, and what the server bears is found out by asking it the same
+// thing in every form at one time, again and again (see examine).
 
 const (
 	// lowerAfter is after what time of silence a lower form is tried, where there was silence before; where
@@ -91,48 +91,24 @@ func misunderstood(a dnswire.Answer) bool {
 	return a.Rcode == dnswire.RcodeFormErr || a.Rcode == dnswire.RcodeNotImp || a.Rcode == dnswire.RcodeBadVers
 }
 
-// descend asks s and, where it is silent over UDP, after a while in the next lower form besides, and so on.
-// The first answer counts. form is that of the question to which it is the answer.
+// descend asks s and, where it is silent over UDP for a while, in the next lower form, and so on. One after
+// the other: a dead server must not cost more than one question at a time. form is that of the question to
+// which it is the answer.
 func (s *server) descend(ctx context.Context, c *call, m manner, came outcomeOfTry, wait time.Duration) (answer dnswire.Answer, form form, err error) {
-	answers := came != cameNothing && came != cameNotKnown // so it is not silent
-	if s.protocol != plainUDP || answers || m.form >= c.lowest() {
-		answer, err = s.exchange(ctx, c, m, came)
-		return answer, m.form, err
-	}
-	type result struct {
-		manner manner
-		answer dnswire.Answer
-		err    error
-	}
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	results, pending := make(chan result, formCount), 0
-	begin := func(m manner, came outcomeOfTry) {
-		pending++
-		asking.Go(func() {
-			answer, err := s.exchange(ctx, c, m, came)
-			results <- result{m, answer, err}
-		})
-	}
-	begin(m, came)
-	silence := time.NewTimer(wait)
-	defer silence.Stop()
 	for {
-		select {
-		case r := <-results:
-			if pending--; r.err == nil || pending == 0 {
-				return r.answer, r.manner.form, r.err
-			}
-		case <-silence.C:
-			m = m.in(m.form + 1)
-			begin(m, cameNothing)
-			if m.form < c.lowest() {
-				deadline, _ := ctx.Deadline()
-				silence.Reset(min(lowerAfter, time.Until(deadline)/2))
-			}
+		heard := came != cameNothing && came != cameNotKnown // so it is not silent
+		if s.protocol != plainUDP || heard || m.form >= c.lowest() {
+			answer, err = s.exchange(ctx, c, m, came)
+			return answer, m.form, err
 		}
+		step, cancel := context.WithTimeout(ctx, wait)
+		answer, err = s.exchange(step, c, m, came)
+		cancel()
+		if err == nil || !isTimeout(err) || ctx.Err() != nil {
+			return answer, m.form, err
+		}
+		deadline, _ := ctx.Deadline()
+		m, came, wait = m.in(m.form+1), cameNothing, min(lowerAfter, time.Until(deadline)/2)
 	}
 }
 
