@@ -33,37 +33,39 @@ func newExchanger(p *place, mismatched func()) exchanger {
 }
 
 // exchange asks s once, over UDP and, where the answer does not fit or may be forged, over TCP, or over what
-// it is written with and nothing else. came is what came of a try before, over UDP. ctx has a deadline.
-func (s *server) exchange(ctx context.Context, c *call, m manner, came outcomeOfTry) (dnswire.Answer, error) {
+// it is written with and nothing else. came is what came of a try before, over UDP.
+func (s *server) exchange(c *call, m manner, came outcomeOfTry, deadline time.Time) (dnswire.Answer, error) {
 	if s.protocol == plainUDP {
 		switch came {
 		case cameTooMuch:
-			return s.exchangeStream(ctx, c, m)
+			return s.exchangeStream(c, m, deadline)
 		case cameOtherCase, cameNoCookies:
-			return s.prove(ctx, c, m, came)
+			return s.prove(c, m, came, deadline)
 		case cameNothing, cameRefusal, cameNotKnown, cameBadCookies:
 		}
-		answer, r, err := s.exchangeUDP(ctx, c, m)
+		answer, r, err := s.exchangeUDP(c, m, deadline)
 		if err == nil && answer.Rcode == dnswire.RcodeBadCookie && came != cameBadCookies {
 			m.cookies = s.manner(time.Now()).cookies // it has told others
-			answer, r, err = s.exchangeUDP(ctx, c, m)
+			answer, r, err = s.exchangeUDP(c, m, deadline)
 		}
 		switch {
 		case err != nil:
 			return answer, err
 		case r != replyOurs:
-			return s.prove(ctx, c, m, r.outcome())
+			return s.prove(c, m, r.outcome(), deadline)
 		case answer.TC:
 			s.metrics.truncated.Inc()
 		case answer.Rcode != dnswire.RcodeBadCookie: // RFC 7873 §5.3: TCP where it wants others again
 			return answer, nil
 		}
 	}
-	return s.exchangeStream(ctx, c, m)
+	return s.exchangeStream(c, m, deadline)
 }
 
 // exchangeStream asks over a connection.
-func (s *server) exchangeStream(ctx context.Context, c *call, m manner) (dnswire.Answer, error) {
+func (s *server) exchangeStream(c *call, m manner, deadline time.Time) (dnswire.Answer, error) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
 	m.cookies = cookies{} // nobody forges what goes over a connection
 	response, err := s.exchanger.exchange(ctx, s.appendQuery(make([]byte, 0, 2*queryBlock), 0, c, m))
 	if err != nil {

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -87,15 +86,12 @@ func (a *asked) judge(msg []byte, c *call, s *server, now time.Time) (dnswire.An
 // packets. A server that takes no TCP is asked over UDP in lower case and without cookies, so that no client goes
 // without an answer: to make use of that, a forger must have guessed id and port twice. Where the server
 // answers it was the server the first time too, as far as anybody can tell.
-func (s *server) prove(ctx context.Context, c *call, m manner, came outcomeOfTry) (dnswire.Answer, error) {
-	deadline, _ := ctx.Deadline()
-	half, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
-	answer, err := s.exchangeStream(half, c, m)
-	cancel()
+func (s *server) prove(c *call, m manner, came outcomeOfTry, deadline time.Time) (dnswire.Answer, error) {
+	answer, err := s.exchangeStream(c, m, time.Now().Add(time.Until(deadline)/2))
 	if err != nil {
 		m.mixed, m.cookies = false, cookies{}
 		var r reply
-		answer, r, err = s.exchangeUDP(ctx, c, m)
+		answer, r, err = s.exchangeUDP(c, m, deadline)
 		if err == nil && (answer.TC || r != replyOurs) { // and there was none over TCP
 			err = fmt.Errorf("answer over UDP: %w", dnswire.ErrMismatch)
 		}
@@ -112,14 +108,15 @@ func (s *server) prove(ctx context.Context, c *call, m manner, came outcomeOfTry
 
 // exchangeUDP uses a socket of its own for one question: the system gives it a port at random, and
 // as it is connected, takes datagrams from that server only.
-func (s *server) exchangeUDP(ctx context.Context, c *call, m manner) (dnswire.Answer, reply, error) {
+func (s *server) exchangeUDP(c *call, m manner, deadline time.Time) (dnswire.Answer, reply, error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr))
 	if err != nil {
 		return dnswire.Answer{}, replyOther, fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // it fails only on a closed one
-	defer stop()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return dnswire.Answer{}, replyOther, fmt.Errorf("deadline: %w", err)
+	}
 	random := make([]byte, randomOf(c))
 	rand.Read(random) // never fails: crypto/rand
 	var a asked

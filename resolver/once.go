@@ -48,9 +48,7 @@ func bootstrapOnce(servers []Upstream) *bootstrap {
 	resolve := func(name []byte, typ uint16) (dnswire.Answer, bool) {
 		for _, u := range servers {
 			s := newServer(u, newMetrics(prometheus.NewRegistry(), func() (entries, bytes int) { return 0, 0 }), newPlace(u, nil, nil), slog.New(slog.DiscardHandler))
-			ctx, cancel := context.WithTimeout(context.Background(), bootstrapTry)
-			answer, err := s.exchange(ctx, &call{name: name, typ: typ}, s.manner(time.Now()), cameNothing)
-			cancel()
+			answer, err := s.exchange(&call{name: name, typ: typ}, s.manner(time.Now()), cameNothing, time.Now().Add(bootstrapTry))
 			s.exchanger.close()
 			if err == nil && isGood(answer.Rcode) {
 				return answer, true

@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -26,8 +25,6 @@ const (
 
 // reach asks a server until deadline, in the form that it bears.
 func (f *forwarder) reach(c *call, s *server, deadline time.Time) (dnswire.Answer, error) {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
 	m, came := s.manner(time.Now()), cameNothing
 	usual, wait := m.form, shortTry
 	if s == c.tried {
@@ -44,7 +41,7 @@ func (f *forwarder) reach(c *call, s *server, deadline time.Time) (dnswire.Answe
 		}
 	}
 	for {
-		answer, form, err := s.descend(ctx, c, m, came, wait)
+		answer, form, err := s.descend(c, m, came, wait, deadline)
 		if err != nil {
 			return answer, err
 		}
@@ -94,20 +91,21 @@ func misunderstood(a dnswire.Answer) bool {
 // descend asks s and, where it is silent over UDP for a while, in the next lower form, and so on. One after
 // the other: a dead server must not cost more than one question at a time. form is that of the question to
 // which it is the answer.
-func (s *server) descend(ctx context.Context, c *call, m manner, came outcomeOfTry, wait time.Duration) (answer dnswire.Answer, form form, err error) {
+func (s *server) descend(c *call, m manner, came outcomeOfTry, wait time.Duration, deadline time.Time) (answer dnswire.Answer, form form, err error) {
 	for {
 		heard := came != cameNothing && came != cameNotKnown // so it is not silent
 		if s.protocol != plainUDP || heard || m.form >= c.lowest() {
-			answer, err = s.exchange(ctx, c, m, came)
+			answer, err = s.exchange(c, m, came, deadline)
 			return answer, m.form, err
 		}
-		step, cancel := context.WithTimeout(ctx, wait)
-		answer, err = s.exchange(step, c, m, came)
-		cancel()
-		if err == nil || !isTimeout(err) || ctx.Err() != nil {
+		until := time.Now().Add(wait)
+		if until.After(deadline) {
+			until = deadline
+		}
+		answer, err = s.exchange(c, m, came, until)
+		if err == nil || !isTimeout(err) || until.Equal(deadline) {
 			return answer, m.form, err
 		}
-		deadline, _ := ctx.Deadline()
 		m, came, wait = m.in(m.form+1), cameNothing, min(lowerAfter, time.Until(deadline)/2)
 	}
 }
@@ -133,19 +131,16 @@ func (f *forwarder) bearsAtLeast(c *call, s *server) {
 		if f.isClosed() {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), shortTry)
+		deadline := time.Now().Add(shortTry)
 		var asking sync.WaitGroup
 		var heard [formCount]bool
 		for form := m.form; form < formCount; form++ {
 			asking.Go(func() {
-				_, err := s.exchange(ctx, c, m.in(form), cameNothing)
-				if heard[form] = err == nil; heard[form] && form == m.form {
-					cancel() // that is all there is to know
-				}
+				_, err := s.exchange(c, m.in(form), cameNothing, deadline)
+				heard[form] = err == nil
 			})
 		}
 		asking.Wait()
-		cancel()
 		if heard[m.form] {
 			return // a packet was lost, or it was slow
 		}

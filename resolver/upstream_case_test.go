@@ -123,7 +123,7 @@ func TestAQuestionGoesUpstreamInARandomCaseAndTheClientGetsItsOwn(t *testing.T) 
 	for range 6 {
 		name := (<-up.queries).Question[0].Name
 		tail := name[strings.Index(name, ".")+1:]
-		if seen[tail] || tail == strings.ToLower(tail) || tail == strings.ToUpper(tail) || strings.HasPrefix(tail, "ABCdefg") {
+		if seen[tail] || tail == strings.ToLower(tail) || tail == strings.ToUpper(tail) || tail == client[strings.Index(client, ".")+1:] {
 			t.Errorf("asked for %s", name)
 		}
 		seen[tail] = true
