@@ -39,6 +39,9 @@ func (p *Policy) Attribution(e Event) Attribution {
 	switch {
 	case v.Rule >= 0:
 		a.List = "rules"
+		if p.spec.Rules[v.Rule].ID != "" {
+			a.List = "exceptions"
+		}
 		if i := slices.IndexFunc(p.spec.Rules[v.Rule].Names, func(n blocklist.Name) bool { return n.Covers(name) }); i >= 0 {
 			a.Entry = p.spec.Rules[v.Rule].Names[i].String()
 		}

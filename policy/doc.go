@@ -13,14 +13,14 @@
 //     group does not exist for it.
 //  4. Special names (RFC 6761, RFC 6303, RFC 9462, the canaries of browsers and relays).
 //  5. Until every required list has been loaded once: not ready. Then help lines, which pass; then
-//     the rules: those for the group, then those for everybody, and of each the longest name. A
-//     block is final, an allow skips 6 and 7.
+//     the exceptions in force, then the rules: of each those for this client, then those for the group, then
+//     those for everybody, and of each the longest name. A block is final, an allow skips 6 and 7.
 //  6. Only. Where the group has an allow-list, what is outside it is blocked.
 //  7. Categories. If any is blocked for the group at this moment, the most severe names the breach (ties: the
 //     file's order). Else, if any is monitored, the query goes on and is recorded. Else, if a list on
 //     trial has the name, of a category that is blocked or monitored for the group, the query goes on
 //     and is recorded under that category, with the severity and title of the trial.
-//  8. (Safe search.)
+//  8. Safe search: the question of an engine is answered with its safe form, whatever 5 allowed.
 //  9. The answer is looked up, and each CNAME, DNAME, SVCB target and address in it passes 2, the
 //     rules of 5, and 7. An allow of the question, or of the target, skips 7. What is monitored goes
 //     before what was hit on trial only.

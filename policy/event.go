@@ -23,6 +23,12 @@ type Event struct {
 	Address netip.Addr
 }
 
+// Who is who asks.
+type Who struct {
+	Group  uint16 // an index for Policy.Groups
+	Client Client
+}
+
 // Client is the device that asked, as far as it is known.
 type Client struct {
 	Addr netip.Addr // never a mapped IPv4 address

@@ -29,6 +29,7 @@ type ExplainRule struct {
 	Entry  string `json:"entry,omitempty"`
 	Via    string `json:"via,omitempty"`
 	Line   int    `json:"line,omitempty"` // of the configuration
+	ID     string `json:"id,omitempty"`   // of an exception
 	Reason string `json:"reason,omitempty"`
 	By     string `json:"by,omitempty"`
 }
@@ -66,10 +67,11 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	ex.say(stepAccess, "access: %v may ask, and is in group %s %s", client, g.Name, how)
 
 	facts := p.Facts([]byte(name))
-	v := p.decide(g, groupIndex, []byte(name), facts, at)
+	who := &Who{Group: groupIndex, Client: Client{Addr: client.Unmap().WithZone("")}}
+	v := p.decide(g, who, []byte(name), facts, at)
 	for t := p.nextChange(h, at); !t.IsZero() && t.Before(at.Add(foresight)); t = p.nextChange(h, t) {
 		h = p.hoursAt(t)
-		if p.decide(asking{g.group, h.groups[groupIndex]}, groupIndex, []byte(name), facts, t) != v {
+		if p.decide(asking{g.group, h.groups[groupIndex]}, who, []byte(name), facts, t) != v {
 			ex.ChangesAt = t.In(p.spec.Calendar.zone()).Format(time.RFC3339)
 			break
 		}
@@ -137,13 +139,18 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name
 		if r.Allow {
 			word = "allowed"
 		}
-		ex.Rule = ExplainRule{List: "rules", Entry: a.Entry, Via: ViaRule.String(), Line: r.Line, Reason: r.Reason, By: r.By}
-		ex.say(stepRules, "rules: %s by the rule in line %d: %s", word, r.Line, r.Reason)
+		ex.Rule = ExplainRule{List: a.List, Entry: a.Entry, Via: ViaRule.String(), Line: r.Line, ID: r.ID, Reason: r.Reason, By: r.By}
+		if r.ID != "" {
+			ex.say(stepRules, "exceptions: %s by exception %s of %s, until %s: %s", word, r.ID, r.By,
+				r.Expires.In(p.spec.Calendar.zone()).Format(time.RFC3339), r.Reason)
+		} else {
+			ex.say(stepRules, "rules: %s by the rule in line %d: %s", word, r.Line, r.Reason)
+		}
 		if !r.Allow {
 			return
 		}
 	default:
-		ex.say(stepRules, "rules: none for the name%s", p.expired(name, at))
+		ex.say(stepRules, "rules and exceptions: none for the name%s", p.expired(name, at))
 	}
 	if v.Allowed {
 		p.safeStep(ex, v, g)
@@ -202,7 +209,11 @@ func (p *Policy) expired(name blocklist.Name, at time.Time) string {
 			continue
 		}
 		if slices.ContainsFunc(r.Names, func(n blocklist.Name) bool { return n.Covers(name) }) {
-			return fmt.Sprintf(" (the one in line %d ended at %s)", r.Line, r.Expires.Format(time.RFC3339))
+			which := fmt.Sprintf("the one in line %d", r.Line)
+			if r.ID != "" {
+				which = "exception " + r.ID
+			}
+			return fmt.Sprintf(" (%s ended at %s)", which, r.Expires.In(p.spec.Calendar.zone()).Format(time.RFC3339))
 		}
 	}
 	return ""

@@ -306,18 +306,19 @@ func (p *Policy) Identify(client netip.Addr) (groupIndex uint16, mayAsk bool) {
 	return p.defaultGroup, true
 }
 
-// Decide judges the question for name, a key as in blocklist.Name, asked by a client of the group:
-// steps 2 to 7 of the package comment.
+// Decide judges the question for name, a key as in blocklist.Name, asked by a client of the group that nobody
+// knows: steps 2 to 8 of the package comment.
 func (p *Policy) Decide(groupIndex uint16, name []byte, at time.Time) Verdict {
-	return p.DecideKnown(groupIndex, name, p.Facts(name), at)
+	return p.DecideKnown(&Who{Group: groupIndex}, name, p.Facts(name), at)
 }
 
-// DecideKnown is Decide for whoever has the name's facts already.
-func (p *Policy) DecideKnown(groupIndex uint16, name []byte, f Facts, at time.Time) Verdict {
-	return p.decide(p.asking(groupIndex, at), groupIndex, name, f, at)
+// DecideKnown is Decide for whoever knows who asks and has the name's facts already.
+func (p *Policy) DecideKnown(who *Who, name []byte, f Facts, at time.Time) Verdict {
+	return p.decide(p.asking(who.Group, at), who, name, f, at)
 }
 
-func (p *Policy) decide(g asking, groupIndex uint16, name []byte, f Facts, at time.Time) Verdict {
+func (p *Policy) decide(g asking, who *Who, name []byte, f Facts, at time.Time) Verdict {
+	groupIndex := who.Group
 	v := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
 	if p.passes(g, f) {
 		return v
@@ -372,7 +373,7 @@ func (p *Policy) decide(g asking, groupIndex uint16, name []byte, f Facts, at ti
 	if whole {
 		v.Safe = g.SafeSearch.safeForm(path[len(path)-1].engine)
 	}
-	if rule := p.rule(path, g.group, at); rule >= 0 {
+	if rule := p.rule(path, g.group, &who.Client, at); rule >= 0 {
 		v.Rule = rule
 		if !p.spec.Rules[rule].Allow {
 			return p.blockedByRule(v, ViaRule, path, whole)
@@ -395,8 +396,9 @@ func (p *Policy) decide(g asking, groupIndex uint16, name []byte, f Facts, at ti
 }
 
 // Recheck judges a name to which the answer of a question leads: locked categories, rules,
-// categories. v is the question's verdict, Passthru or Monitor; what comes back is it, or a graver one.
-func (p *Policy) Recheck(v Verdict, via Via, target []byte, at time.Time) Verdict {
+// categories. v is the question's verdict, Passthru or Monitor; what comes back is it, or a graver one. client, nil
+// where it is not known, is who asked.
+func (p *Policy) Recheck(v Verdict, client *Client, via Via, target []byte, at time.Time) Verdict {
 	g := p.asking(v.Group, at)
 	listed := p.set.Match(target)
 	var buf [16]*node
@@ -407,7 +409,7 @@ func (p *Policy) Recheck(v Verdict, via Via, target []byte, at time.Time) Verdic
 	if slices.ContainsFunc(path, func(n *node) bool { return n.helpline }) {
 		return v
 	}
-	if rule := p.rule(path, g.group, at); rule >= 0 {
+	if rule := p.rule(path, g.group, client, at); rule >= 0 {
 		if p.spec.Rules[rule].Allow {
 			return v
 		}
@@ -450,20 +452,27 @@ func (p *Policy) recheckCategories(g asking, v Verdict, listed blocklist.Categor
 	return v
 }
 
-// rule returns the rule that holds for the group and the path's name, or -1: those for the group
-// before those for everybody, the longest name first, and of one name the heir's before the parent's
-// and a block before an allow.
-func (p *Policy) rule(path []*node, g *group, at time.Time) int32 {
-	for _, everybody := range []bool{false, true} {
+// rule returns the rule that holds for a client, nil where it is not known, of the group and the path's name, or
+// -1: exceptions before what the configuration has, and of each those for the client before those for
+// the group before those for everybody, the longest name first, and of one name the heir's before the parent's and a
+// block before an allow.
+func (p *Policy) rule(path []*node, g *group, client *Client, at time.Time) int32 {
+	if !slices.ContainsFunc(path, func(n *node) bool { return len(n.rules) > 0 }) {
+		return -1
+	}
+	for order := range ruleOrders {
 		for _, n := range slices.Backward(path) {
 			best, distance := int32(-1), len(g.ancestry)
 			for _, index := range n.rules {
 				r := &p.spec.Rules[index]
-				if (len(r.Groups) == 0) != everybody || !p.inForce(r, at) {
+				if r.order() != order || !p.inForce(r, at) {
 					continue
 				}
 				d := 0
-				if !everybody {
+				switch {
+				case r.Client != nil && !r.Client.matches(client):
+					continue
+				case len(r.Groups) > 0:
 					d = slices.IndexFunc(g.ancestry, func(a uint16) bool { return slices.Contains(r.Groups, p.spec.Groups[a].Name) })
 				}
 				if d < 0 {
@@ -480,6 +489,25 @@ func (p *Policy) rule(path []*node, g *group, at time.Time) int32 {
 	}
 	return -1
 }
+
+// order says before which others a rule goes: exceptions before those of the configuration, and the narrower
+// before the wider.
+func (r *Rule) order() int {
+	order := 0
+	switch {
+	case r.Client != nil:
+	case len(r.Groups) > 0:
+		order = 1
+	default:
+		order = 2
+	}
+	if r.ID == "" {
+		order += 3
+	}
+	return order
+}
+
+const ruleOrders = 6
 
 func (p *Policy) zoneOpen(zone int32, g *group) bool {
 	groups := p.spec.Zones[zone].Groups

@@ -214,7 +214,7 @@ func TestAnAnswersTargetsAreJudged(t *testing.T) {
 		"a help line as a target passes, listed as it may be": {pupil, "innocent.example", "childline.org.uk", policy.Passthru, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
-			v := p.Recheck(decide(t, p, test.client, test.question), policy.ViaCNAME, []byte(name(t, test.target)), noon)
+			v := p.Recheck(decide(t, p, test.client, test.question), nil, policy.ViaCNAME, []byte(name(t, test.target)), noon)
 			if v.Action != test.action || p.CategoryName(v.Category) != test.category {
 				t.Errorf("%+v (%s)", v, p.CategoryName(v.Category))
 			}
@@ -573,5 +573,57 @@ func BenchmarkDecide(b *testing.B) {
 				_ = p.Decide(g, key, noon)
 			}
 		})
+	}
+}
+
+func TestAnExceptionGoesBeforeARuleAndTheNarrowerScopeBeforeTheWider(t *testing.T) {
+	t.Parallel()
+	client := func(text string) *policy.ClientPattern {
+		c, err := policy.ParseClientPattern(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &c
+	}
+	rule := func(id string, allow bool, text string, change func(*policy.Rule)) policy.Rule {
+		r := policy.Rule{ID: id, Allow: allow, Names: []blocklist.Name{name(t, text)}, Reason: "because", By: "it"}
+		if change != nil {
+			change(&r)
+		}
+		return r
+	}
+	for what, test := range map[string]struct {
+		rules []policy.Rule
+		want  int32 // the index of the one that decides
+	}{
+		"an exception before a rule": {[]policy.Rule{rule("", false, "www.x.org", nil), rule("e", true, "x.org", nil)}, 1},
+		"the client before the group": {[]policy.Rule{
+			rule("e", false, "www.x.org", func(r *policy.Rule) { r.Groups = []string{"g"} }), rule("f", true, "x.org", func(r *policy.Rule) { r.Client = client("10.0.0.7") }),
+		}, 1},
+		"the group before everybody":      {[]policy.Rule{rule("e", false, "www.x.org", nil), rule("f", true, "x.org", func(r *policy.Rule) { r.Groups = []string{"g"} })}, 1},
+		"within a scope the longest name": {[]policy.Rule{rule("e", false, "x.org", nil), rule("f", true, "www.x.org", nil)}, 1},
+		"of one name the block":           {[]policy.Rule{rule("e", true, "www.x.org", nil), rule("f", false, "www.x.org", nil)}, 1},
+		"not one that has ended":          {[]policy.Rule{rule("", true, "x.org", nil), rule("e", false, "x.org", func(r *policy.Rule) { r.Expires = noon })}, 0},
+		"not that of another client":      {[]policy.Rule{rule("", true, "x.org", nil), rule("e", false, "x.org", func(r *policy.Rule) { r.Client = client("10.0.0.8") })}, 0},
+		"by MAC":                          {[]policy.Rule{rule("e", false, "x.org", func(r *policy.Rule) { r.Client = client("mac:00:11:22:33:44:55") })}, 0},
+		"by name":                         {[]policy.Rule{rule("e", false, "x.org", func(r *policy.Rule) { r.Client = client("name:Y7-iPad-3") })}, 0},
+		"by user":                         {[]policy.Rule{rule("e", false, "x.org", func(r *policy.Rule) { r.Client = client("user:a.pupil") })}, 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			p, err := policy.Compile(policy.Spec{Groups: []policy.Group{{Name: "g"}}, DefaultGroup: "g", Rules: test.rules}, blocklist.Build(nil), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := []byte(name(t, "www.x.org"))
+			who := &policy.Who{Client: policy.Client{Addr: netip.MustParseAddr("10.0.0.7"), MAC: "00:11:22:33:44:55", Name: "y7-ipad-3", User: "a.pupil"}}
+			if v := p.DecideKnown(who, key, p.Facts(key), noon); v.Rule != test.want {
+				t.Errorf("rule %d decides, want %d", v.Rule, test.want)
+			}
+		})
+	}
+	for _, text := range []string{"", "mac:zz", "name:", "user:", "10.0.0", "pupil"} {
+		if c, err := policy.ParseClientPattern(text); err == nil {
+			t.Errorf("%q is read as %v", text, c)
+		}
 	}
 }

@@ -276,6 +276,6 @@ func BenchmarkDecideUnderASchedule(b *testing.B) {
 	facts := p.Facts(key)
 	b.ReportAllocs()
 	for b.Loop() {
-		p.DecideKnown(4, key, facts, now)
+		p.DecideKnown(&policy.Who{Group: 4}, key, facts, now)
 	}
 }

@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
+	"regexp"
+	"strings"
 	"time"
 
 	"schoolgate/blocklist"
@@ -21,7 +24,7 @@ type Spec struct {
 	Groups []Group
 	// DefaultGroup is the group of a client that no other group names.
 	DefaultGroup string
-	// Rules are in the order of the file.
+	// Rules are in the order of the file, and behind them the exceptions. Verdict.Rule counts in it.
 	Rules []Rule
 	// Records holds the owner names of the local records. Verdict.Index counts in it.
 	Records []blocklist.Name
@@ -77,17 +80,84 @@ type Group struct {
 	SharedSet bool
 }
 
-// Rule is an exception that IT wrote into the configuration, with its reason.
+// Rule is an exception, with its reason: one that lasts, which IT wrote into the configuration, or one for a
+// time, which goes before it.
 type Rule struct {
-	Allow    bool // else it blocks
-	Names    []blocklist.Name
-	Groups   []string // empty: everybody
+	// ID is that of an exception for a time; "" for a rule of the configuration.
+	ID     string
+	Allow  bool // else it blocks
+	Names  []blocklist.Name
+	Groups []string // empty: everybody
+	// Client, where it is not nil, is the one for whom the exception is; Groups is empty then.
+	Client   *ClientPattern
 	Reason   string
 	By       string
 	Added    time.Time
 	Expires  time.Time // zero: never
 	Severity Severity  // of a breach by a blocking rule
 	Line     int       // where it stands in the configuration
+}
+
+// ClientPattern names a client by what is written for it: exactly one field is set.
+type ClientPattern struct {
+	Addr netip.Addr
+	MAC  string // lower case, with colons
+	Name string // lower case
+	User string
+}
+
+var macForm = regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`)
+
+// ParseClientPattern reads an address, "mac:00:11:22:33:44:55", "name:y7-ipad-3" or "user:a.pupil".
+func ParseClientPattern(s string) (ClientPattern, error) {
+	kind, rest, _ := strings.Cut(s, ":")
+	switch kind {
+	case "mac":
+		if mac := strings.ReplaceAll(strings.ToLower(rest), "-", ":"); macForm.MatchString(mac) {
+			return ClientPattern{MAC: mac}, nil
+		}
+	case "name":
+		if rest != "" {
+			return ClientPattern{Name: strings.ToLower(rest)}, nil
+		}
+	case "user":
+		if rest != "" {
+			return ClientPattern{User: rest}, nil
+		}
+	default:
+		if addr, err := netip.ParseAddr(s); err == nil {
+			return ClientPattern{Addr: addr.Unmap().WithZone("")}, nil
+		}
+	}
+	return ClientPattern{}, fmt.Errorf("%q is not a client: write an address, mac:MAC, name:NAME or user:USER", s)
+}
+
+// String is the text that ParseClientPattern reads.
+func (c ClientPattern) String() string {
+	switch {
+	case c.MAC != "":
+		return "mac:" + c.MAC
+	case c.Name != "":
+		return "name:" + c.Name
+	case c.User != "":
+		return "user:" + c.User
+	}
+	return c.Addr.String()
+}
+
+// matches reports whether a client, nil where it is not known, is the one.
+func (c ClientPattern) matches(client *Client) bool {
+	switch {
+	case client == nil:
+		return false
+	case c.MAC != "":
+		return client.MAC == c.MAC
+	case c.Name != "":
+		return client.Name == c.Name
+	case c.User != "":
+		return client.User == c.User
+	}
+	return client.Addr.WithZone("") == c.Addr
 }
 
 // Zone is a set of suffixes forwarded to the school's own servers, unfiltered.

@@ -165,7 +165,7 @@ func TestAnAnswerThatLeadsToAListOnTrialIsRecorded(t *testing.T) {
 					t.Errorf("severity %v", v.Severity)
 				}
 			} else {
-				v = p.Recheck(v, policy.ViaCNAME, []byte(name(t, test.target)), noon)
+				v = p.Recheck(v, nil, policy.ViaCNAME, []byte(name(t, test.target)), noon)
 			}
 			if v.Action != test.action || p.CategoryTitle(v.Category) != test.title || v.Via != test.via {
 				t.Errorf("%+v (%s)", v, p.CategoryTitle(v.Category))
@@ -295,7 +295,7 @@ func TestAListOnTrialChangesNoOtherVerdict(t *testing.T) {
 			}()
 			for _, target := range targets {
 				if v.Action != policy.Block {
-					v = p.Recheck(v, policy.ViaCNAME, []byte(name(t, target)), noon)
+					v = p.Recheck(v, nil, policy.ViaCNAME, []byte(name(t, target)), noon)
 				}
 			}
 			if v.Action != policy.Block {

@@ -59,7 +59,7 @@ func newLimits(reg prometheus.Registerer) *limits {
 // many others.
 func (r *Resolver) overLimit(q *query) bool {
 	s := q.snapshot
-	if s.Access.RateLimit.Every == 0 || q.unrecorded || s.shared[q.group] || among(s.Access.TrustedForwarders, q.client) {
+	if s.Access.RateLimit.Every == 0 || q.unrecorded || s.shared[q.who.Group] || among(s.Access.TrustedForwarders, q.client) {
 		return false
 	}
 	of := r.limits.proved

@@ -166,7 +166,7 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 }
 
 func (c *counters) query(q *query) {
-	c.groups[q.group].queries[q.transport][q.outcome].Inc()
+	c.groups[q.who.Group].queries[q.transport][q.outcome].Inc()
 	if q.counts != nil {
 		q.counts[q.outcome]++
 	} else {

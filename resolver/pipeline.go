@@ -61,8 +61,9 @@ func (r *Resolver) decode(q *query) {
 // identify is stage 2: who asks, may they, and do they ask too much? Only then is it said what is wrong
 // with the packet.
 func (r *Resolver) identify(q *query) (goOn bool) {
-	q.group, q.known = q.snapshot.policy.Identify(q.client)
-	q.verdict.Group = q.group
+	q.who.Client.Addr = q.client
+	q.who.Group, q.known = q.snapshot.policy.Identify(q.client)
+	q.verdict.Group = q.who.Group
 	if q.known {
 		r.readCookie(q)
 		q.limited = r.overLimit(q)
@@ -115,7 +116,7 @@ func (r *Resolver) decide(q *query) (goOn bool) {
 	} else {
 		q.nameFacts = p.Facts(q.msg.Name())
 	}
-	q.verdict = p.DecideKnown(q.group, q.msg.Name(), q.nameFacts, q.at)
+	q.verdict = p.DecideKnown(&q.who, q.msg.Name(), q.nameFacts, q.at)
 	switch q.verdict.Action {
 	case policy.Passthru:
 		q.outcome = outcomeAllowed
@@ -247,7 +248,7 @@ func (r *Resolver) recheck(q *query) {
 		q.facts = factsOf(q.snapshot, q.nameFacts, q.out)
 		r.cache.learn(q.question, q.cached, q.facts)
 	}
-	if !p.Concerns(q.group, q.facts.targets, q.at) {
+	if !p.Concerns(q.who.Group, q.facts.targets, q.at) {
 		return
 	}
 	verdict := q.verdict
@@ -256,7 +257,7 @@ func (r *Resolver) recheck(q *query) {
 		if kind == dnswire.TargetAddress {
 			next = p.RecheckAddr(verdict, q.msg.Name(), addr, q.at)
 		} else {
-			next = p.Recheck(verdict, viaTarget(kind), name, q.at)
+			next = p.Recheck(verdict, &q.who.Client, viaTarget(kind), name, q.at)
 		}
 		if next != verdict {
 			q.event = eventTarget{name: append([]byte(nil), name...), addr: addr}
@@ -321,7 +322,7 @@ func (r *Resolver) record(q *query) {
 	q.snapshot.counters.breach(v)
 	r.recorder.Record(policy.Event{
 		Time:      q.at,
-		Client:    policy.Client{Addr: q.client},
+		Client:    q.who.Client,
 		Policy:    q.snapshot.policy,
 		Verdict:   v,
 		Name:      blocklist.Name(q.msg.Name()),

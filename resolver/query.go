@@ -48,7 +48,7 @@ type query struct {
 	known     bool // may ask
 	proved    bool // a cookie shows that the address is not forged
 	limited   bool // over the rate limit
-	group     uint16
+	who       policy.Who
 	nameFacts policy.Facts // of the QNAME
 	verdict   policy.Verdict
 	question  []byte // the cache's key,
@@ -136,7 +136,8 @@ func (q *query) reset() {
 	q.verdict = policy.Verdict{}
 	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false, false
 	q.client = netip.Addr{}
-	q.group, q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0, 0
+	q.who = policy.Who{}
+	q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0
 	q.ede = dnswire.EDENone
 	q.outcome = outcomeFailed
 	q.out = q.outBuf[:0]

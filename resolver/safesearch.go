@@ -12,7 +12,7 @@ import (
 func (r *Resolver) safeForm(q *query) (goOn bool) {
 	p := q.snapshot.policy
 	host := p.SafeHost(q.verdict)
-	if next := p.Recheck(q.verdict, policy.ViaCNAME, []byte(host), q.at); next.Action == policy.Block {
+	if next := p.Recheck(q.verdict, &q.who.Client, policy.ViaCNAME, []byte(host), q.at); next.Action == policy.Block {
 		q.verdict, q.event = next, eventTarget{name: []byte(host)}
 		q.block()
 		return false

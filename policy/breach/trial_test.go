@@ -74,7 +74,7 @@ func TestAHitOfAListOnTrialIsNoRepeatOfABlock(t *testing.T) {
 	trial := ask(t, p, pupil, "tried.example", tenPast)
 	block := trial
 	block.Target = name(t, "gaming.example")
-	block.Verdict = p.Recheck(trial.Verdict, policy.ViaCNAME, []byte(block.Target), tenPast)
+	block.Verdict = p.Recheck(trial.Verdict, nil, policy.ViaCNAME, []byte(block.Target), tenPast)
 	for range 2 {
 		r.Record(block)
 		r.tick(t, 0)
