@@ -192,6 +192,10 @@ func (r *Resolver) answer(q *query) (settled bool) {
 		}
 		return true
 	}
+	if r.takeCut(q) {
+		r.metrics.cacheHit.Inc()
+		return true
+	}
 	r.metrics.cacheMiss.Inc()
 	if r.failures.has(q.question, q.received) {
 		if !r.takeStale(q) {

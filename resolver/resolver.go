@@ -32,6 +32,7 @@ type Resolver struct {
 	panics    prometheus.Counter
 	cache     *cache
 	failures  *failures
+	cuts      cuts
 	forwarder *forwarder
 	snapshot  atomic.Pointer[snapshot]
 	listeners []*listener
@@ -159,7 +160,7 @@ func (r *Resolver) newPool(u Upstreams, id uint64) *pool {
 	for _, upstream := range u.Servers {
 		s := r.servers[upstream]
 		if s == nil {
-			s = newServer(upstream, r.metrics, newPlace(upstream, r.bootstrap, r.roots))
+			s = newServer(upstream, r.metrics, newPlace(upstream, r.bootstrap, r.roots), r.log)
 			r.servers[upstream] = s
 			r.markers.Store(s.marker, s)
 		}
@@ -249,6 +250,9 @@ type UpstreamStats struct {
 	Failures uint64
 	// LeadsBack says that a question sent to it came back here within the last minutes.
 	LeadsBack bool
+	// Without names what it is asked without, as it or something on the way does not bear it: "edns",
+	// "edns_options", "0x20".
+	Without []string
 }
 
 // Stats returns the present state.

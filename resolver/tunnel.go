@@ -29,8 +29,8 @@ type tunnels struct {
 // tunnelCount is what one client asked for below one registered domain.
 type tunnelCount struct {
 	key    uint64
-	began  int64 // Unix seconds
-	until  int64 // it is taken for a tunnel up to then
+	began  int64     // Unix seconds
+	until  int64     // it is taken for a tunnel up to then
 	seen   [4]uint64 // of 256 bits each name has one: one that is asked for again, since nothing may keep the answer, counts once
 	names  int
 	octets int
@@ -59,7 +59,9 @@ var lookUpServices = map[string]bool{
 	"barracudacentral.org": true, "senderscore.com": true,
 }
 
-func newTunnels() *tunnels { return &tunnels{seed: maphash.MakeSeed(), kept: make([]tunnelCount, tunnelCounts)} }
+func newTunnels() *tunnels {
+	return &tunnels{seed: maphash.MakeSeed(), kept: make([]tunnelCount, tunnelCounts)}
+}
 
 // note counts a question that is in no cache, and reports whether the client tunnels below domain.
 func (t *tunnels) note(client netip.Addr, name []byte, typ uint16, now time.Time) (domain blocklist.Name, tunnel bool) {

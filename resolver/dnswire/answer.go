@@ -45,6 +45,9 @@ type Answer struct {
 	TC bool
 	// EDNS says that the response has an OPT record: whoever sent it knows EDNS.
 	EDNS bool
+	// Cookies are the data of the first COOKIE option, as they came: a part of the message that was read; nil
+	// where there is none. They are not looked for where TC is set.
+	Cookies []byte
 	// Negative says that there is no record of the type asked for: NXDOMAIN or NODATA (RFC 2308).
 	Negative bool
 	// SOA says that a negative answer has the SOA record without which it may not be kept.
@@ -66,8 +69,9 @@ type Answer struct {
 // A server that does not understand a query may say so without the question (RFC 6891 §7): then there is
 // no Msg either.
 //
-// ErrMismatch says that the message answers another question: the right one may still come. The
-// message is only read.
+// ErrMismatch says that the message answers another question: the right one may still come. Of the
+// message nothing changes but the case of its question, which is that of name then: so what is compressed to
+// it does not come out in the case in which it happened to be asked (see MixCase).
 func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority bool) (Answer, error) {
 	var a Answer
 	if len(msg) < headerLen || len(msg) > maxMessage {
@@ -89,6 +93,7 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 		binary.BigEndian.Uint16(msg[off:]) != typ || binary.BigEndian.Uint16(msg[off+2:]) != ClassIN {
 		return a, ErrMismatch
 	}
+	copy(msg[headerLen:], name)
 	off += 4
 	a.Rcode = flags & 0xF
 	a.TC = flags&FlagTC != 0
@@ -116,6 +121,9 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 		if rr.Type == TypeOPT {
 			a.EDNS = true
 			a.Rcode |= uint16(rr.TTL>>24) << 4
+			if a.Cookies == nil {
+				a.Cookies = cookiesIn(msg[rr.Data:rr.End])
+			}
 		}
 		off = rr.End
 	}
@@ -140,6 +148,9 @@ type writer struct {
 	// names are the offsets in out of names that stand there in full, for pointers: the QNAME with each
 	// name above it, and the owners and targets since, at most maxNames.
 	names []uint16
+	// derived says that there is a DNAME record: the CNAME record with it is made of the name in the case in
+	// which it was asked.
+	derived bool
 	// stripECH leaves the keys of Encrypted Client Hello out.
 	stripECH bool
 }
@@ -261,6 +272,11 @@ func (w *writer) data(dst []byte, rr record) ([]byte, error) {
 			var err error
 			if dst, off, err = appendRaw(dst, w.msg[:rr.End], off); err != nil {
 				return nil, ErrFormat
+			}
+			if rr.Type == TypeCNAME && w.derived {
+				for i, b := range dst[start:] {
+					dst[start+i] = lower[b]
+				}
 			}
 			if rr.Type == TypeCNAME && start > 0 {
 				w.remember(start) // the next owner, as a rule

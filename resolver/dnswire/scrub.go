@@ -63,6 +63,7 @@ func (w *writer) answers(off, count int, a *Answer, typ uint16, signed bool) (en
 					chain = append(chain, target)
 				}
 			}
+			w.derived = w.derived || rr.Type == TypeDNAME
 			if err := w.record(owner, rr, rr.TTL); err != nil {
 				return 0, err
 			}
