@@ -51,8 +51,6 @@ const (
 )
 
 // lookUpServices are domains below which security products and mail servers ask for long names by design.
-//
-//nolint:gochecknoglobals // a table
 var lookUpServices = map[string]bool{
 	"mcafee.com": true, "sophosxl.net": true, "e5.sk": true, "trendmicro.com": true, "barracudabrts.com": true, "cloudmark.com": true,
 	"spamhaus.org": true, "spamhaus.net": true, "surbl.org": true, "uribl.com": true, "spamcop.net": true, "mailspike.net": true,

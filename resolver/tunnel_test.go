@@ -16,6 +16,7 @@ import (
 
 // tunnelSchool has pupils for whom ways round the filter are blocked, and staff for whom they are monitored.
 func tunnelSchool(t testing.TB, change func(*policy.Spec)) func(*resolver.Config) {
+	t.Helper()
 	spec := schoolSpec(t)
 	spec.Categories = append(spec.Categories, policy.Category{Name: "bypass", Severity: policy.SeverityHigh})
 	spec.Groups[0].Block = append(spec.Groups[0].Block, "bypass")
