@@ -200,6 +200,6 @@ func (p *page) fields() []field {
 	return []field{
 		{key: "ipv4", kind: one(&p.ipv4, blank(addr("IPv4"))), def: `""`, doc: "Its IPv4 address"},
 		{key: "ipv6", kind: one(&p.ipv6, blank(addr("IPv6"))), def: `""`, doc: "Its IPv6 address"},
-		{key: "contact", kind: one(&p.contact, blank(text())), def: `"mailto:it@school.example"`, later: true, doc: "Whom to ask about a block"},
+		{key: "contact", kind: one(&p.contact, blank(text())), def: `"mailto:it@school.example"`, doc: "Whom to ask about a block: `mailto:`, `tel:`, `https:`, or words. The page shows it where it is written"},
 	}
 }

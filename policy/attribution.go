@@ -81,6 +81,23 @@ func (p *Policy) isConfidential(e Event) bool {
 	return hit&p.confidential != 0
 }
 
+// Confidential reports whether any confidential list holds the name, so that it must be written down nowhere.
+func (p *Policy) Confidential(name blocklist.Name) bool { return p.set.Match([]byte(name))&p.confidential != 0 }
+
+// Locked reports whether the name is in a locked category: nothing can open it.
+func (p *Policy) Locked(name blocklist.Name) bool { return p.set.Match([]byte(name))&p.locked != 0 }
+
+// TitleOf returns the title of a category, or of what stands in its place, by the name that Explain and records
+// have: for people.
+func (p *Policy) TitleOf(category string) string {
+	for i := CategoryRebinding; int(i) < len(p.spec.Categories); i++ {
+		if name, title := p.categoryName(i); name == category {
+			return title
+		}
+	}
+	return category
+}
+
 // categoryName returns a verdict's category as the record and as people know it.
 func (p *Policy) categoryName(category int16) (name, title string) {
 	switch category {
