@@ -32,7 +32,7 @@ type Config struct {
 	DoH        []netip.AddrPort // DNS over HTTPS
 	DoQ        []netip.AddrPort // DNS over QUIC
 	Page       []netip.AddrPort // the block page
-	// PageContact is whom to ask about a block: mailto:, tel:, https:, or words; "" where it is not written.
+	// PageContact is whom to ask about a block: mailto:, tel:, https:, or words; "" for nobody.
 	PageContact string
 	TLS        KeyPair          // there is one where there is one of these
 	Metrics    string           // host:port, "" for none
