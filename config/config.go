@@ -28,13 +28,16 @@ type Config struct {
 	// DataDir is absolute.
 	DataDir string
 
-	Listen     []netip.AddrPort // DNS over UDP and TCP
-	DoT        []netip.AddrPort // DNS over TLS
-	DoH        []netip.AddrPort // DNS over HTTPS
-	DoQ        []netip.AddrPort // DNS over QUIC
-	TLS        KeyPair          // there is one where there is one of these
-	Metrics    string           // host:port, "" for none
-	ConsoleURL string
+	Listen []netip.AddrPort // DNS over UDP and TCP
+	DoT    []netip.AddrPort // DNS over TLS
+	DoH    []netip.AddrPort // DNS over HTTPS
+	DoQ    []netip.AddrPort // DNS over QUIC
+	Page   []netip.AddrPort // the block page
+	// PageContact is whom to ask about a block: mailto:, tel:, https:, or words; "" for nobody.
+	PageContact string
+	TLS         KeyPair // there is one where there is one of these
+	Metrics     string  // host:port, "" for none
+	ConsoleURL  string
 
 	CacheEntries int
 	Upstreams    resolver.Upstreams

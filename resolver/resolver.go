@@ -33,6 +33,7 @@ type Resolver struct {
 	panics     prometheus.Counter
 	cache      *cache
 	failures   *failures
+	cuts       cuts
 	forwarder  *forwarder
 	snapshot   atomic.Pointer[snapshot]
 	listeners  []*listener
@@ -40,6 +41,7 @@ type Resolver struct {
 	refused    refusals
 	limits     *limits
 	cookies    *cookieJar
+	tunnels    *tunnels
 	throngs    *throngs
 
 	// certificate is Config.Certificate.
@@ -76,7 +78,7 @@ type snapshot struct {
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, identities: c.Identities, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
-		certificate: c.Certificate, now: c.Now,
+		certificate: c.Certificate, now: c.Now, tunnels: newTunnels(),
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
@@ -161,7 +163,7 @@ func (r *Resolver) newPool(u Upstreams, id uint64) *pool {
 	for _, upstream := range u.Servers {
 		s := r.servers[upstream]
 		if s == nil {
-			s = newServer(upstream, r.metrics, newPlace(upstream, r.bootstrap, r.roots))
+			s = newServer(upstream, r.metrics, newPlace(upstream, r.bootstrap, r.roots), r.log)
 			r.servers[upstream] = s
 			r.markers.Store(s.marker, s)
 		}
@@ -252,6 +254,9 @@ type UpstreamStats struct {
 	Failures uint64
 	// LeadsBack says that a question sent to it came back here within the last minutes.
 	LeadsBack bool
+	// Without names what it is asked without, as it or something on the way does not bear it: "edns",
+	// "edns_options", "0x20".
+	Without []string
 }
 
 // Stats returns the present state.

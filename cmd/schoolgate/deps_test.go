@@ -29,6 +29,7 @@ func imports() map[string][]string {
 		"identity":              {"policy"},
 		"config":                {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
 		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"deploy/bench/load":     nil,
 		"cmd/schoolgate": {
 			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy/alert", "policy/breach", "resolver/dnswire",
 		},

@@ -61,6 +61,8 @@ func TestADeviceIsKnownByItsNameInTheSchoolsOwnZone(t *testing.T) {
 		t.Errorf("explain: %v, %q", err, ex.Steps)
 	}
 	s.stop()
+	zone.mu.Lock()
+	defer zone.mu.Unlock()
 	for _, asked := range zone.asked {
 		if !strings.HasSuffix(asked, ".0.0.127.in-addr.arpa.") {
 			t.Errorf("the zone's server was asked %s", asked)
