@@ -162,7 +162,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.fail(w, status, reason)
 		return
 	}
-	q.from, q.transport, q.host = g.from, overHTTPS, r.TLS.ServerName
+	q.from, q.transport, q.host = g.from, overHTTPS, g.host
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)
