@@ -103,6 +103,9 @@ func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.
 			result.Warnings = append(result.Warnings, w)
 		}
 	}
+	if p := filter.ExceptionProblem(); p != "" {
+		result.Warnings = append(result.Warnings, config.Error{File: cfg.File, Problem: p})
+	}
 	for _, n := range filter.Notes() {
 		result.Warnings = append(result.Warnings, config.Error{File: cfg.File, Problem: n})
 	}

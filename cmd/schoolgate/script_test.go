@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,6 +40,7 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 //	dig DATADIR CLIENT NAME      ask it for an address, from a loopback address; prints what came back
 //	answers DATADIR NAME CODE    wait until it answers with that response code
 //	limited DATADIR CLIENT NAME  ask it, from a loopback address, until that is over the rate limit
+//	grab VARIABLE REGEXP         keep what the first group matches in the output of the last command
 //
 // and the address of a receiver that takes alerts, in HOOK, with its secret in HOOKSECRET, and that of a
 // server for the files of the directory www, in LISTS. In a file of a script that is a configuration,
@@ -60,7 +62,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": ready, "unhealthy": unhealthy, "signal": sendSignal, "dig": dig, "answers": answers,
-			"expand": expand, "limited": limited,
+			"expand": expand, "limited": limited, "grab": grab,
 		},
 	})
 }
@@ -161,6 +163,19 @@ func limited(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		return r.Truncated
 	})
+}
+
+func grab(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: grab VARIABLE REGEXP")
+	}
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	m := pattern.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) != 2 {
+		ts.Fatalf("no match for %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // await waits until the schoolgate on a data directory is as it should be.

@@ -98,6 +98,9 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		}
 		fmt.Fprintf(w, "refused        connections and requests: %s\n", strings.Join(each, ", "))
 	}
+	if x := s.Exceptions; x.Allow+x.Block > 0 {
+		fmt.Fprintf(w, "exceptions     %d in force: %d allow, %d block\n", x.Allow+x.Block, x.Allow, x.Block)
+	}
 	printLimits(w, s)
 	fmt.Fprintln(w)
 

@@ -31,6 +31,9 @@ func (d *Daemon) ownProblems() []string {
 		out = append(out, "the clock is wrong: it shows a time before this program was made ("+built.UTC().Format(time.DateOnly)+
 			"), so whatever depends on the time is blocked; set it (timedatectl set-ntp true)")
 	}
+	if p := s.filter.exceptions.problem; p != "" {
+		out = append(out, p)
+	}
 	if s.keepFailed != nil {
 		out = append(out, s.keepFailed.Error())
 	}

@@ -248,7 +248,7 @@ func (d *Daemon) takeUpNow(ctx context.Context, who string) error {
 		d.raise()
 		return s.listsRefused
 	}
-	if next.set == now.filter.set && next.Policy.Ready() == now.filter.Policy.Ready() {
+	if next.set == now.filter.set && next.exceptions == now.filter.exceptions && next.Policy.Ready() == now.filter.Policy.Ready() {
 		next.Policy, next.took = now.filter.Policy, now.filter.took // only what is known of the sources has changed
 		d.current.Store(&s)
 		d.raise()

@@ -302,7 +302,7 @@ func settings(f *Filter) resolver.Settings {
 func (f *Filter) Warnings() config.Errors {
 	_, lists := f.ListProblems()
 	pair, _ := f.Config.TLS.Load() // what is wrong with it is a problem, not a warning
-	out := slices.Concat(f.Config.Warnings, f.Config.TLS.Warnings(pair, time.Now(), f.Config.Timezone), lists, f.vainAllows())
+	out := slices.Concat(f.Config.Warnings, f.Config.TLS.Warnings(pair, time.Now(), f.Config.Timezone), lists, f.vainAllows(), f.idleExceptions(time.Now()))
 	if len(f.Config.NotEnforced) > 0 {
 		out = append(out, config.Error{File: f.Config.File, Problem: "not yet enforced: " + strings.Join(f.Config.NotEnforced, ", ")})
 	}
