@@ -230,6 +230,9 @@ func setupExceptionsRemove(fs *flag.FlagSet) action {
 		if strings.TrimSpace(*by) == "" {
 			return wrongUse("exceptions remove: who decides it? (--by WHO)")
 		}
+		if err := daemon.CheckRemoval(*by, *reason); err != nil {
+			return wrongUse("exceptions remove: %w", err)
+		}
 		running, _, err := inv.running(ctx, cfg)
 		if err != nil {
 			return err

@@ -98,8 +98,12 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		}
 		fmt.Fprintf(w, "refused        connections and requests: %s\n", strings.Join(each, ", "))
 	}
-	if x := s.Exceptions; x.Allow+x.Block > 0 {
-		fmt.Fprintf(w, "exceptions     %d in force: %d allow, %d block\n", x.Allow+x.Block, x.Allow, x.Block)
+	if x := s.Exceptions; x.Allow+x.Block+x.NoEffect > 0 {
+		fmt.Fprintf(w, "exceptions     %d in force: %d allow, %d block", x.Allow+x.Block, x.Allow, x.Block)
+		if x.NoEffect > 0 {
+			fmt.Fprintf(w, "; %d without effect, for groups that are not in the configuration", x.NoEffect)
+		}
+		fmt.Fprintln(w)
 	}
 	printLimits(w, s)
 	fmt.Fprintln(w)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -45,17 +44,15 @@ func (d *Daemon) addExceptionHandler(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *Daemon) removeExceptionHandler(w http.ResponseWriter, r *http.Request) {
-	by := strings.TrimSpace(r.FormValue("by"))
-	if by == "" {
-		writeText(w, http.StatusBadRequest, "who removes it?")
-		return
-	}
-	removed, err := d.RemoveException(context.WithoutCancel(r.Context()), r.FormValue("id"), by, r.FormValue("reason"))
-	if err != nil {
+	removed, err := d.RemoveException(context.WithoutCancel(r.Context()), r.FormValue("id"), r.FormValue("by"), r.FormValue("reason"))
+	switch {
+	case IsWrongUse(err):
+		writeText(w, http.StatusBadRequest, err.Error())
+	case err != nil:
 		writeText(w, http.StatusUnprocessableEntity, err.Error())
-		return
+	default:
+		writeJSON(w, removed)
 	}
-	writeJSON(w, removed)
 }
 
 // Exceptions asks for the exceptions in force, and with ended for those too that ended lately.

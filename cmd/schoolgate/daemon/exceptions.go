@@ -36,10 +36,10 @@ type Exception struct {
 const (
 	// MaxExceptions is how many can be in force at a time.
 	MaxExceptions = 1000
-	maxNames      = 100               // of one
-	maxWords      = 500               // bytes of By, of Reason
-	maxLength     = 366 * oneDay      // what lasts longer is a rule
-	keepEnded     = 7 * oneDay        // so that explain can say what was, and list show it
+	maxNames      = 100          // of one
+	maxWords      = 500          // bytes of By, of Reason
+	maxLength     = 366 * oneDay // what lasts longer is a rule
+	keepEnded     = 7 * oneDay   // so that explain can say what was, and list show it
 	oneDay        = 24 * time.Hour
 	maxKept       = 2 * MaxExceptions // those that have ended included
 )
@@ -72,15 +72,8 @@ func (e *Exception) rule() (policy.Rule, error) {
 	case e.Until.IsZero():
 		return r, wrongUse("until when?")
 	}
-	for what, text := range map[string]string{"by": e.By, "reason": e.Reason} {
-		switch {
-		case text == "" || strings.TrimSpace(text) != text:
-			return r, wrongUse("%s is empty", what)
-		case len(text) > maxWords:
-			return r, wrongUse("%s is longer than %d bytes", what, maxWords)
-		case strings.ContainsFunc(text, unicode.IsControl):
-			return r, wrongUse("%s holds control characters", what)
-		}
+	if err := errors.Join(checkWords("by", e.By), checkWords("reason", e.Reason)); err != nil {
+		return r, errUse{err}
 	}
 	for _, text := range e.Names {
 		name, err := blocklist.ParseName(text)
@@ -100,6 +93,31 @@ func (e *Exception) rule() (policy.Rule, error) {
 		r.Client = &client
 	}
 	return r, nil
+}
+
+// checkWords looks at what a person has to say.
+func checkWords(what, text string) error {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return fmt.Errorf("%s is empty", what)
+	case len(text) > maxWords:
+		return fmt.Errorf("%s is longer than %d bytes", what, maxWords)
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return fmt.Errorf("%s holds control characters", what)
+	}
+	return nil
+}
+
+// CheckRemoval says what is wrong with the words about a removal; the reason may be "".
+func CheckRemoval(by, reason string) error {
+	err := checkWords("by", by)
+	if err == nil && reason != "" {
+		err = checkWords("reason", reason)
+	}
+	if err != nil {
+		return errUse{err}
+	}
+	return nil
 }
 
 // inForce reports whether an exception has not ended.
@@ -274,12 +292,10 @@ func (x *exceptions) nextEnd() (next time.Time) {
 	return next
 }
 
-// newExceptionID makes a name for an exception that people can read to each other.
+// newExceptionID makes a name for an exception that people can read to each other: no letter is taken for
+// another (Crockford's alphabet).
 func newExceptionID() string {
 	var random [5]byte
 	_, _ = rand.Read(random[:]) // it never fails
-	return exceptionIDs.EncodeToString(random[:])
+	return base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").EncodeToString(random[:])
 }
-
-// exceptionIDs has no letters that are taken for others (Crockford's alphabet).
-var exceptionIDs = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)

@@ -37,6 +37,9 @@ func (d *Daemon) AddException(ctx context.Context, e Exception) (added Exception
 
 // RemoveException ends an exception at once. why may be "".
 func (d *Daemon) RemoveException(ctx context.Context, id, by, why string) (removed Exception, err error) {
+	if err := CheckRemoval(by, why); err != nil {
+		return Exception{}, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := d.Filter()
@@ -89,9 +92,9 @@ func (f *Filter) except(x *exceptions) (*Filter, error) {
 // endExceptions notes in the audit that exceptions have ended; by themselves they do, in the policy.
 func (d *Daemon) endExceptions(ctx context.Context) {
 	for {
-		d.settleExceptions(ctx)
 		wait := longestWait
-		if next := d.Filter().exceptions.nextEnd(); !next.IsZero() {
+		settled := d.settleExceptions(ctx)
+		if next := d.Filter().exceptions.nextEnd(); settled && !next.IsZero() {
 			wait = min(wait, max(next.Sub(d.now()), 0)+time.Millisecond)
 		}
 		timer := time.NewTimer(wait)
@@ -106,25 +109,30 @@ func (d *Daemon) endExceptions(ctx context.Context) {
 	}
 }
 
-// longestWait is how soon an end is noted when the clock is set.
+// longestWait is how soon an end is noted when the clock is set, or the disk was full.
 const longestWait = time.Minute
 
-func (d *Daemon) settleExceptions(ctx context.Context) {
+// settleExceptions notes the ends that have come. It returns false where they can't be noted now.
+func (d *Daemon) settleExceptions(ctx context.Context) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := d.Filter()
 	next, ended := f.exceptions.settle(d.now())
-	if next == f.exceptions || next.problem != "" || d.now().Before(d.build.Time) {
-		return // a clock that is wrong ends nothing
+	switch {
+	case next == f.exceptions:
+		return true
+	case next.problem != "" || d.now().Before(d.build.Time): // a clock that is wrong ends nothing
+		return false
 	}
 	if err := d.exceptNow(f, next); err != nil {
-		d.log.Error("note the end of exceptions", "error", err) // tried again within a minute
-		return
+		d.log.Error("note the end of exceptions", "error", err)
+		return false
 	}
 	for i := range ended {
 		d.audit(ctx, breach.Act{Who: "schoolgate", What: "exceptions.end", Why: ended[i].Reason, Detail: ended[i].describe(f) + ": has ended"})
 		d.log.Info("exception ended", "id", ended[i].ID)
 	}
+	return true
 }
 
 // AddedAct is what the audit has of an exception that was added.

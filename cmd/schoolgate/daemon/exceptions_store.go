@@ -8,7 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"schoolgate/blocklist"
+	"schoolgate/policy"
 )
 
 // The store of exceptions is a file in the data directory, and a copy of it: damage to a disk takes one of the two, not both. An exception that allows and is lost is a name that is
@@ -154,4 +158,17 @@ func (x *exceptions) write(dir string) error {
 // complete gives a new exception what is not for its author to say: its id, and when it was added.
 func (e *Exception) complete(now time.Time) {
 	e.ID, e.Added, e.Until, e.EndTold = newExceptionID(), now.UTC().Truncate(time.Second), e.Until.UTC(), false
+	var names []string // as they are compared, each once; what is none is for Check to say
+	for _, text := range e.Names {
+		if name, err := blocklist.ParseName(text); err == nil {
+			text = name.String()
+		}
+		if !slices.Contains(names, text) {
+			names = append(names, text)
+		}
+	}
+	e.Names = names
+	if client, err := policy.ParseClientPattern(e.Client); err == nil {
+		e.Client = client.String()
+	}
 }

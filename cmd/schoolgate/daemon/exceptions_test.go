@@ -147,6 +147,13 @@ func TestTheEndOfAnExceptionIsNotedOnceWhateverRunsThen(t *testing.T) {
 	}
 }
 
+func manyNames(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprintf("n%d.example", i))
+	}
+	return names
+}
+
 func TestAnExceptionMustBeRight(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)
@@ -156,7 +163,7 @@ func TestAnExceptionMustBeRight(t *testing.T) {
 	for want, change := range map[string]func(*Exception){
 		"\"deny\" is neither allow nor block":                        func(e *Exception) { e.Action = "deny" },
 		"there is no name":                                           func(e *Exception) { e.Names = nil },
-		"101 names: one exception can have 100":                      func(e *Exception) { e.Names = make([]string, 101) },
+		"101 names: one exception can have 100":                      func(e *Exception) { e.Names = manyNames(101) },
 		"it is for a group or for a client, not for both":            func(e *Exception) { e.Group, e.Client = "pupils", "10.0.0.1" },
 		"there is no group \"pupil\"":                                func(e *Exception) { e.Group = "pupil" },
 		"by is empty":                                                func(e *Exception) { e.By = " " },
@@ -219,14 +226,6 @@ func TestANameOfALockedOrConfidentialListIsKeptOffTheRecord(t *testing.T) {
 
 func TestAStoreThatIsDamagedOpensNothing(t *testing.T) {
 	t.Parallel()
-	text := func(s *school, name string) string {
-		t.Helper()
-		data, err := os.ReadFile(filepath.Join(s.dir, "data", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(data)
-	}
 	const allowed, blocked, failed = "192.0.2.1", "NXDOMAIN EDE 15", "SERVFAIL EDE 14"
 	for what, c := range map[string]struct {
 		damage           func(s *school)
@@ -234,12 +233,12 @@ func TestAStoreThatIsDamagedOpensNothing(t *testing.T) {
 		problem          string
 	}{
 		"the file is cut off": {
-			func(s *school) { s.write("data/"+exceptionsFile, text(s, exceptionsFile)[:40]) },
+			func(s *school) { s.write("data/"+exceptionsFile, s.read("data/" + exceptionsFile)[:40]) },
 			blocked, blocked, allowed, "it is damaged: unexpected end of JSON input; those that block hold on",
 		},
 		"a bit flips": {
 			func(s *school) {
-				s.write("data/"+exceptionsFile, strings.Replace(text(s, exceptionsFile), "news.example", "newt.example", 1))
+				s.write("data/"+exceptionsFile, strings.Replace(s.read("data/"+exceptionsFile), "news.example", "newt.example", 1))
 			},
 			blocked, blocked, allowed, "its checksum is wrong; those that block hold on",
 		},
@@ -259,7 +258,7 @@ func TestAStoreThatIsDamagedOpensNothing(t *testing.T) {
 		},
 		"both are of a later version": {
 			func(s *school) {
-				newer := strings.Replace(text(s, exceptionsFile), `"version":1`, `"version":2`, 1)
+				newer := strings.Replace(s.read("data/"+exceptionsFile), `"version":1`, `"version":2`, 1)
 				s.write("data/"+exceptionsFile, newer)
 				s.write("data/"+exceptionsCopy, newer)
 			},

@@ -245,6 +245,9 @@ func (d *Daemon) takeUpNow(ctx context.Context, who string) error {
 		s.filter = now.filter
 		d.current.Store(&s)
 		d.log.Error("lists refused; those before serve on", "by", who, "reason", s.listsRefused)
+		if now.listsRefused == nil || !slices.Equal(now.listsRefused.Reasons, s.listsRefused.Reasons) { // not at each look
+			d.audit(ctx, breach.Act{Who: who, What: "lists.refused", Detail: s.listsRefused.Error()})
+		}
 		d.raise()
 		return s.listsRefused
 	}

@@ -104,6 +104,7 @@ func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err
 		changed := *now
 		changed.refused = r
 		d.current.Store(&changed)
+		d.audit(ctx, breach.Act{Who: who, What: "config.refused", Detail: strings.Join(append([]string{d.refusedHash(now)}, r.Reasons...), "; ")})
 		d.telemetry.reloaded(false, d.now())
 		for _, reason := range r.Reasons {
 			d.log.Error("reload refused; the configuration before serves on", "by", who, "reason", reason)
@@ -117,6 +118,15 @@ func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err
 	}
 	d.raise()
 	return warnings, nil
+}
+
+// refusedHash says which configuration was refused, as far as it can be read, and which one serves on.
+func (d *Daemon) refusedHash(now *snapshot) string {
+	hash := "none"
+	if yaml, err := config.ReadFile(d.path); err == nil {
+		hash = hashOf(yaml)
+	}
+	return fmt.Sprintf("hash %s; in force stays %s", hash, now.filter.Config.Hash)
 }
 
 // prepare does everything of a reload that can fail, and touches nothing that serves.
