@@ -29,7 +29,7 @@ func imports() map[string][]string {
 		"config":                {"blocklist", "blocklist/feed", "policy", "policy/alert", "policy/breach", "resolver"},
 		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy/alert", "policy/breach", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "resolver/dnswire",
 		},
 	}
 }

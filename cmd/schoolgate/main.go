@@ -62,6 +62,7 @@ func commands() []command {
 		{"init", "[DIR]", 0, 1, "write a commented schoolgate.yaml to start from", setupInit},
 		{"check", "", 0, 0, "validate the configuration and its lists", setupCheck},
 		{"explain", "NAME [TYPE]", 1, 2, "show each step of the decision about a name", setupExplain},
+		{"test", "FILE...", 1, manyArgs, "check that the policy answers as a file of tests expects", setupTest},
 		{"lists status", "", 0, 0, "age, size and source of each list", setupListsStatus},
 		{"lists update", "[LIST...]", 0, manyArgs, "fetch lists now, all or those that are named", setupListsUpdate},
 		{"lists compile", "", 0, 0, "read the lists again from disk, without the configuration", setupListsCompile},
