@@ -34,6 +34,10 @@ func LoadExpectations(path string, cfg *Config) ([]Expectation, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseExpectations(data, path, cfg)
+}
+
+func parseExpectations(data []byte, path string, cfg *Config) ([]Expectation, error) {
 	r := &report{file: path}
 	root := parse(r, data)
 	if root == nil {

@@ -104,3 +104,23 @@ func TestAFileOfExpectationsIsReadStrictly(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is in a file of policy tests, it is read or its problems stand where they are.
+func FuzzExpectations(f *testing.F) {
+	f.Add("- {client: 10.20.3.4, at: 2026-07-20T10:15:00Z, name: www.example.org, want: block, category: gaming}")
+	f.Add("tests:\n  - {group: staff, at: 2026-07-20 10:15, name: a.example, want: allow}")
+	f.Add("- &a [*a]")
+	cfg := &Config{}
+	f.Fuzz(func(t *testing.T, text string) {
+		all, err := parseExpectations([]byte(text), "tests.yaml", cfg)
+		var problems Errors
+		if err == nil == (len(all) == 0) || err != nil && !errors.As(err, &problems) {
+			t.Errorf("%d tests and %v", len(all), err)
+		}
+		for _, p := range problems {
+			if p.Line < 1 || p.Column < 1 {
+				t.Errorf("nowhere: %v", p)
+			}
+		}
+	})
+}

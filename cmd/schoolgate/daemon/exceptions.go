@@ -77,8 +77,11 @@ func (e *Exception) rule() (policy.Rule, error) {
 	}
 	for _, text := range e.Names {
 		name, err := blocklist.ParseName(text)
-		if err != nil {
+		switch {
+		case err != nil:
 			return r, errUse{err}
+		case name.Parent() == "":
+			return r, wrongUse("the root covers every name")
 		}
 		r.Names = append(r.Names, name)
 	}

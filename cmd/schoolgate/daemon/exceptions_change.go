@@ -155,11 +155,14 @@ func (f *Filter) exceptionNotes(e *Exception) []string {
 	for _, n := range f.lockedNames(e) {
 		notes = append(notes, n+" is in a locked category: the exception has no effect on it, and this attempt is on record")
 	}
-	if e.Action == "block" {
-		for _, text := range e.Names {
-			if name, err := blocklist.ParseName(text); err == nil && isHelpline(name) {
-				notes = append(notes, text+" is a help line, and those are never blocked: the exception has no effect on it")
-			}
+	for _, text := range e.Names {
+		name, err := blocklist.ParseName(text)
+		switch {
+		case err != nil:
+		case config.IsPublicSuffix(name):
+			notes = append(notes, fmt.Sprintf("every name under %s is concerned", text))
+		case e.Action == "block" && isHelpline(name):
+			notes = append(notes, text+" is a help line, and those are never blocked: the exception has no effect on it")
 		}
 	}
 	return notes

@@ -108,8 +108,11 @@ func readExceptionsFile(path string) ([]Exception, error) {
 		return nil, fmt.Errorf("it is damaged: %w", err)
 	}
 	for i := range all {
-		if _, err := all[i].rule(); err != nil || all[i].ID == "" {
-			return nil, fmt.Errorf("it is damaged: exception %q: %v", all[i].ID, err)
+		if _, err := all[i].rule(); err != nil {
+			return nil, fmt.Errorf("it is damaged: exception %q: %w", all[i].ID, err)
+		}
+		if all[i].ID == "" {
+			return nil, errors.New("it is damaged: an exception has no id")
 		}
 	}
 	return all, nil

@@ -278,6 +278,9 @@ func TestAStoreThatIsDamagedOpensNothing(t *testing.T) {
 			if diff := cmp.Diff([]string{c.games, c.news, c.org}, got); diff != "" {
 				t.Errorf("what it allowed, what it blocked, and another name (-want +got):\n%s", diff)
 			}
+			if code, body := s.get("/readyz"); (code == 503) != (c.org == failed) {
+				t.Errorf("/readyz: %d %s", code, body)
+			}
 			code, body := s.get("/healthz")
 			if c.problem == "" {
 				if code != 200 {

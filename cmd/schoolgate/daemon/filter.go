@@ -159,9 +159,17 @@ func (f *Filter) Waiting() []string {
 		out = append(out, fmt.Sprintf("list %s of category %s: %s", l.ID, f.category(l), Reason(l)))
 	}
 	if f.exceptions.lost {
-		out = append(out, f.exceptions.problem)
+		out = append(out, exceptionsFile+" to be mended: "+f.exceptions.problem)
 	}
 	return out
+}
+
+// waitsFor says in a few words for what the policy waits.
+func (f *Filter) waitsFor() string {
+	if f.exceptions.lost {
+		return exceptionsFile + ", which can't be read"
+	}
+	return "a required list"
 }
 
 // category is the name of the list's category.

@@ -174,7 +174,7 @@ func (d *Daemon) statusLine() string {
 	s := d.current.Load()
 	switch {
 	case !s.filter.Policy.Ready():
-		return "waiting for a required list; what needs one is answered with SERVFAIL"
+		return "waiting for " + s.filter.waitsFor() + "; until then what is filtered is answered with SERVFAIL"
 	case s.fallback != nil:
 		return "the configuration was refused; serving the last accepted one"
 	case s.refused != nil:

@@ -229,7 +229,7 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 		detail = append(detail, "the last accepted configuration, because the file's was refused: "+s.fallback.brief())
 	}
 	if !f.Policy.Ready() {
-		detail = append(detail, "a required list is not there yet")
+		detail = append(detail, "not ready: waits for "+f.waitsFor())
 	}
 	d.audit(ctx, breach.Act{Who: who, What: what, Detail: strings.Join(detail, "; ")})
 	d.keep(s)

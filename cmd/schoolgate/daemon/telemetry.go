@@ -199,8 +199,8 @@ func (d *Daemon) telemetryHandler() http.Handler {
 		writeText(w, http.StatusServiceUnavailable, problems...)
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !d.Filter().Policy.Ready() {
-			writeText(w, http.StatusServiceUnavailable, "waiting for a required list")
+		if f := d.Filter(); !f.Policy.Ready() {
+			writeText(w, http.StatusServiceUnavailable, "waiting for "+f.waitsFor())
 			return
 		}
 		writeText(w, http.StatusOK, "ready")
