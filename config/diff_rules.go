@@ -178,6 +178,13 @@ func (d *differ) exempt() {
 	if fewer := missing(zones(d.older), zones(d.newer)); fewer != nil {
 		d.say("", "other", "", "questions for %s no longer go to the school's own servers (zones)", listed(fewer))
 	}
+	switch is := d.newer.Policy.Rebinding; {
+	case is == d.older.Policy.Rebinding:
+	case is:
+		d.say("", "other", "", "public names that lead to the school's own network get no answer (blocking.rebind_protection)")
+	default:
+		d.say("", "other", "", "public names that lead to the school's own network get an answer (blocking.rebind_protection)")
+	}
 	access := func(cfg *Config) (all []string) {
 		for _, p := range cfg.Policy.Access {
 			all = append(all, p.String())

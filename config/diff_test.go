@@ -146,9 +146,10 @@ func TestADifferenceIsToldInPlainWords(t *testing.T) {
 			},
 		},
 		"what is not filtered": {
-			[]string{"access: {allow: [10.0.0.0/8]}", "access: {allow: [10.0.0.0/9]}\nzones: [{names: [school.internal], servers: [192.0.2.9]}]"},
+			[]string{"access: {allow: [10.0.0.0/8]}", "access: {allow: [10.0.0.0/9]}\nblocking: {rebind_protection: off}\nzones: [{names: [school.internal], servers: [192.0.2.9]}]"},
 			[]string{
 				" | other  | questions for school.internal go to the school's own servers, unfiltered (zones)",
+				" | other  | public names that lead to the school's own network get an answer (blocking.rebind_protection)",
 				" | other  | clients 10.0.0.0/9 may ask too (access.allow)", " | other  | clients 10.0.0.0/8 may no longer ask (access.allow)",
 			},
 		},
