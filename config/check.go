@@ -208,6 +208,9 @@ func (c *checker) answer() {
 	c.cfg.Blocking = resolver.Blocking{
 		Answer: b.answer.v, TTL: b.ttl.v, PageIPv4: b.page.ipv4.v, PageIPv6: b.page.ipv6.v, StripECH: b.stripECH.v,
 	}
+	if b.page.contact.v != noContact {
+		c.cfg.PageContact = b.page.contact.v
+	}
 	c.cfg.Policy.Rebinding = b.rebind.v
 	for _, n := range b.rebindExempt.all {
 		c.cfg.Policy.RebindExempt = append(c.cfg.Policy.RebindExempt, n.v)

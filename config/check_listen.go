@@ -38,14 +38,16 @@ func (c *checker) listenOn() {
 		network string
 		sockets *[]netip.AddrPort
 	}{
-		{c.listen.dot, "tcp", &c.cfg.DoT}, {c.listen.doh, "tcp", &c.cfg.DoH}, {c.listen.doq, "udp", &c.cfg.DoQ},
+		{c.listen.dot, "tcp", &c.cfg.DoT}, {c.listen.doh, "tcp", &c.cfg.DoH}, {c.listen.doq, "udp", &c.cfg.DoQ}, {c.listen.page, "tcp", &c.cfg.Page},
 	} {
 		for _, a := range l.written.all {
 			for _, socket := range c.machine.sockets(a.v) {
 				take(a.place, l.network, socket.String())
 				*l.sockets = append(*l.sockets, socket)
 			}
-			encrypted = append(encrypted, a.place)
+			if l.sockets != &c.cfg.Page {
+				encrypted = append(encrypted, a.place)
+			}
 		}
 	}
 	c.keyPair(encrypted)

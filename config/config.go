@@ -31,6 +31,9 @@ type Config struct {
 	DoT        []netip.AddrPort // DNS over TLS
 	DoH        []netip.AddrPort // DNS over HTTPS
 	DoQ        []netip.AddrPort // DNS over QUIC
+	Page       []netip.AddrPort // the block page
+	// PageContact is whom to ask about a block: mailto:, tel:, https:, or words; "" for nobody.
+	PageContact string
 	TLS        KeyPair          // there is one where there is one of these
 	Metrics    string           // host:port, "" for none
 	ConsoleURL string

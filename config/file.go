@@ -123,6 +123,7 @@ type listen struct {
 	place
 	dns           values[netip.AddrPort]
 	dot, doh, doq values[netip.AddrPort]
+	page          values[netip.AddrPort]
 	console       value[string]
 	metrics       value[string]
 	tls           tlsFiles
@@ -137,6 +138,10 @@ func (l *listen) fields() []field {
 		{key: "dot", kind: many(&l.dot, address()), def: "[]", doc: "DNS over TLS (RFC 7858), which Android calls Private DNS: `[\":853\"]`"},
 		{key: "doh", kind: many(&l.doh, address()), def: "[]", doc: "DNS over HTTPS (RFC 8484), path `/dns-query`: `[\":443\"]`"},
 		{key: "doq", kind: many(&l.doq, address()), def: "[]", doc: "DNS over QUIC (RFC 9250): `[\":853\"]`"},
+		{
+			key: "page", kind: many(&l.page, address()), def: "[]",
+			doc: "The block page, over plain HTTP: `[\":80\"]`. `blocking.answer: page` leads browsers to it, with the addresses of `blocking.page`",
+		},
 		{
 			key: "console", kind: one(&l.console, blank(hostPort())), def: `"127.0.0.1:8053"`, later: true,
 			doc: "The web console and `/api/v1`; empty for none",

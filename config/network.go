@@ -190,6 +190,9 @@ func (b *blocking) fields() []field {
 	}
 }
 
+// noContact is the contact where nobody has written one: an address that does not exist must not be shown.
+const noContact = "mailto:it@school.example"
+
 type page struct {
 	place
 	ipv4, ipv6 value[netip.Addr]
@@ -200,6 +203,6 @@ func (p *page) fields() []field {
 	return []field{
 		{key: "ipv4", kind: one(&p.ipv4, blank(addr("IPv4"))), def: `""`, doc: "Its IPv4 address"},
 		{key: "ipv6", kind: one(&p.ipv6, blank(addr("IPv6"))), def: `""`, doc: "Its IPv6 address"},
-		{key: "contact", kind: one(&p.contact, blank(text())), def: `"mailto:it@school.example"`, later: true, doc: "Whom to ask about a block"},
+		{key: "contact", kind: one(&p.contact, blank(text())), def: `"` + noContact + `"`, doc: "Whom to ask about a block: `mailto:`, `tel:`, `https:`, or words. This one is not shown"},
 	}
 }

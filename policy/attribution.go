@@ -46,6 +46,8 @@ func (p *Policy) Attribution(e Event) Attribution {
 			a.Entry = p.spec.Rules[v.Rule].Names[i].String()
 		}
 	case v.Category < 0:
+	case v.Tunnel:
+		a.List, a.Entry = "shape:tunnel", name.String()
 	case e.Address.IsValid():
 		a.List, a.Entry, _ = p.set.AttributeAddr(e.Address, blocklist.Category(v.Category))
 	default:
@@ -77,6 +79,23 @@ func (p *Policy) isConfidential(e Event) bool {
 		hit |= p.set.MatchAddr(e.Address)
 	}
 	return hit&p.confidential != 0
+}
+
+// Confidential reports whether any confidential list holds the name, so that it must be written down nowhere.
+func (p *Policy) Confidential(name blocklist.Name) bool { return p.set.Match([]byte(name))&p.confidential != 0 }
+
+// Locked reports whether the name is in a locked category: nothing can open it.
+func (p *Policy) Locked(name blocklist.Name) bool { return p.set.Match([]byte(name))&p.locked != 0 }
+
+// TitleOf returns the title of a category, or of what stands in its place, by the name that Explain and records
+// have: for people.
+func (p *Policy) TitleOf(category string) string {
+	for i := CategoryRebinding; int(i) < len(p.spec.Categories); i++ {
+		if name, title := p.categoryName(i); name == category {
+			return title
+		}
+	}
+	return category
 }
 
 // categoryName returns a verdict's category as the record and as people know it.

@@ -69,7 +69,15 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	facts := p.Facts([]byte(name))
 	who := &Who{Group: groupIndex, Client: Client{Addr: client.Unmap().WithZone("")}}
 	v := p.decide(g, who, []byte(name), facts, at)
-	for t := p.nextChange(h, at); !t.IsZero() && t.Before(at.Add(foresight)); t = p.nextChange(h, t) {
+	// Where no period changes what the name is listed under, only rules can end.
+	timed := p.clockIsWrong(at) || slices.ContainsFunc(g.changes, func(c change) bool { return (c.block|c.unblock)&facts.Listed != 0 })
+	next := func(t time.Time) time.Time {
+		if !timed {
+			return p.nextExpiry(t)
+		}
+		return p.nextChange(h, t)
+	}
+	for t := next(at); !t.IsZero() && t.Before(at.Add(foresight)); t = next(t) {
 		h = p.hoursAt(t)
 		if p.decide(asking{g.group, h.groups[groupIndex]}, who, []byte(name), facts, t) != v {
 			ex.ChangesAt = t.In(p.spec.Calendar.zone()).Format(time.RFC3339)

@@ -169,6 +169,7 @@ func (w *world) judge(client, group, name string, at time.Time) (verdict, safe s
 }
 
 func randomWorld(t *testing.T, random *rand.Rand, names []string) *world {
+	t.Helper()
 	pick := func(from []string, most int) (some []string) {
 		for range random.IntN(most + 1) {
 			if one := from[random.IntN(len(from))]; !slices.Contains(some, one) {

@@ -45,8 +45,6 @@ type engine struct {
 
 // engines are the services of which the safe form can be had by a name. The names are those that the services
 // themselves give out, as far as they do, or else those that filters of schools have in use.
-//
-//nolint:gochecknoglobals // a table
 var engines = []engine{
 	{name: "Google", safe: "forcesafesearch.google.com", hosts: withWWW("google.", googleDomains)},
 	{name: "Bing", safe: "strict.bing.com", hosts: []string{"bing.com", "www.bing.com", "edgeservices.bing.com"}},
@@ -73,7 +71,7 @@ const googleDomains = `com ad ae com.af com.ag al am co.ao com.ar as at com.au a
 
 // withWWW returns the hosts that begin with start, or with www. before it, and end in one of the ends.
 func withWWW(start, ends string) (hosts []string) {
-	for _, end := range strings.Fields(ends) {
+	for end := range strings.FieldsSeq(ends) {
 		hosts = append(hosts, start+end, "www."+start+end)
 	}
 	return hosts

@@ -160,15 +160,20 @@ func (p *Policy) nextChange(h *hours, moment time.Time) (next time.Time) {
 	if h.until != math.MaxInt64 {
 		next = time.Unix(0, h.until)
 	}
-	for _, t := range p.expiries {
-		if t.After(moment) {
-			if next.IsZero() || t.Before(next) {
-				next = t
-			}
-			break
-		}
+	if t := p.nextExpiry(moment); !t.IsZero() && (next.IsZero() || t.Before(next)) {
+		next = t
 	}
 	return next
+}
+
+// nextExpiry returns when the next rule ends, the zero time for none.
+func (p *Policy) nextExpiry(moment time.Time) time.Time {
+	for _, t := range p.expiries {
+		if t.After(moment) {
+			return t
+		}
+	}
+	return time.Time{}
 }
 
 // boundary returns the next moment after this one at which a period may begin or end.

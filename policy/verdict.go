@@ -71,6 +71,8 @@ type Verdict struct {
 	// Safe says, where it is not 0, that the question is answered with the safe form of what it asks for:
 	// Policy.SafeHost. The Action is Passthru or Monitor then.
 	Safe int8
+	// Tunnel says that it is no list that has the name: its shape was that of a tunnel.
+	Tunnel bool
 	// Inside says that the answer may hold addresses of the site's own network.
 	Inside bool
 	// Allowed says that a rule or a helpline let the question pass: its answer is checked against

@@ -24,7 +24,7 @@ func (f *forwarder) seek(c *call) (answer dnswire.Answer, answered bool) {
 	if i := slices.Index(servers, c.tried); i >= 0 {
 		servers = slices.Delete(servers, i, i+1)
 		switch c.came {
-		case cameTooMuch, cameNotKnown:
+		case cameTooMuch, cameNotKnown, cameOtherCase, cameNoCookies, cameBadCookies:
 			servers = slices.Insert(servers, 0, c.tried)
 		case cameNothing:
 			servers = append(servers, c.tried)
@@ -137,7 +137,7 @@ var errLoop = errors.New("the question came back to this resolver")
 // could not find out.
 func (f *forwarder) try(c *call, s *server, timeout time.Duration) (dnswire.Answer, bool) {
 	started := time.Now()
-	answer, err := s.exchangeEDNS(c, started.Add(timeout))
+	answer, err := f.reach(c, s, started.Add(timeout))
 	return answer, f.takeNote(c, s, answer, err, started, time.Now())
 }
 

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -32,7 +31,7 @@ type asker struct {
 	inFlight int
 	timer    int // a timerfd, which ticks while questions are in flight
 	ticking  bool
-	random   [256]byte
+	random   [1024]byte
 	used     int // of random
 	buf      [maxUpstreamUDP + 1]byte
 }
@@ -43,8 +42,8 @@ type askSocket struct {
 	ipv6     int     // 1 for one of IPv6
 	call     *call   // in flight; nil: none
 	server   *server // that was asked
-	id       uint16
-	asked    time.Time
+	asked    asked
+	sent     time.Time
 	hedge    time.Time // when another server is asked besides; the zero time: not
 	handed   bool      // the forwarder asks another server besides
 	deadline time.Time
@@ -83,7 +82,7 @@ func (a *asker) close() {
 // the round (askBegun).
 func (w *worker) askFirst(c *call) bool {
 	servers := c.pool.order(w.now)
-	if len(servers) == 0 || servers[0].protocol != plainUDP || !servers[0].knowsEDNS(w.now) {
+	if len(servers) == 0 || servers[0].protocol != plainUDP {
 		return false
 	}
 	c.pool.hedges.earn()
@@ -114,16 +113,15 @@ func (a *asker) ask(c *call, to *server, timeout time.Duration) bool {
 	if s == nil {
 		return false
 	}
-	s.id = binary.NativeEndian.Uint16(a.randomBytes(2))
-	query := to.appendQuery(a.buf[:0], s.id, c)
+	query := s.asked.append(a.buf[:0], c, to, to.manner(a.worker.now), a.randomBytes(randomOf(c)))
 	if writeNow(s.fd, query) != nil {
 		a.drop(s)
 		return false
 	}
-	s.call, s.server, s.asked = c, to, a.worker.now
-	s.deadline, s.hedge, s.handed = s.asked.Add(timeout), time.Time{}, false
+	s.call, s.server, s.sent = c, to, a.worker.now
+	s.deadline, s.hedge, s.handed = s.sent.Add(timeout), time.Time{}, false
 	if usual := to.usual(); c.next != nil && usual < timeout {
-		s.hedge = s.asked.Add(usual)
+		s.hedge = s.sent.Add(usual)
 	}
 	a.inFlight++
 	if !a.ticking {
@@ -149,31 +147,37 @@ func (a *asker) receive(index int32) {
 			a.failed(s, fmt.Errorf("receive: %w", err))
 			return
 		}
-		answer, err := dnswire.ParseAnswer(a.buf[:n], s.id, s.call.name, s.call.typ, s.call.do)
-		if err != nil {
-			s.server.metrics.mismatched.Inc() // the right one may still come (RFC 5452 §9.1)
+		answer, r := s.asked.judge(a.buf[:n], s.call, s.server, a.worker.now)
+		if r == replyOther {
 			continue
 		}
-		a.answered(s, answer)
+		a.answered(s, answer, r)
 		return
 	}
 }
 
-func (a *asker) answered(s *askSocket, answer dnswire.Answer) {
+func (a *asker) answered(s *askSocket, answer dnswire.Answer, r reply) {
 	c, to, handed, now := s.call, s.server, s.handed, a.worker.now
+	form := s.asked.manner.form
 	a.landed(s)
 	f := a.worker.resolver.forwarder
 	switch {
+	case r != replyOurs || answer.Rcode == dnswire.RcodeBadCookie:
+		if !handed {
+			f.goOn(c, r.outcome())
+		}
+		return
 	case answer.TC:
 		to.metrics.truncated.Inc()
 		if !handed {
 			f.goOn(c, cameTooMuch)
 		}
 		return
-	case notKnown(answer) && !handed:
+	case to.complains(answer, form) != form && !handed:
+		c.form = to.complains(answer, form)
 		f.goOn(c, cameNotKnown)
 		return
-	case !f.takeNote(c, to, answer, nil, s.asked, now):
+	case !f.takeNote(c, to, answer, nil, s.sent, now):
 		if !handed {
 			f.goOn(c, cameRefusal)
 		}
@@ -195,7 +199,7 @@ func (a *asker) failed(s *askSocket, err error) {
 	c, to, handed := s.call, s.server, s.handed
 	a.landed(s)
 	f := a.worker.resolver.forwarder
-	f.takeNote(c, to, dnswire.Answer{}, err, s.asked, a.worker.now)
+	f.takeNote(c, to, dnswire.Answer{}, err, s.sent, a.worker.now)
 	if !handed {
 		f.goOn(c, cameNothing)
 	}

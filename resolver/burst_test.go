@@ -191,7 +191,7 @@ func TestALateAnswerIsNotTakenForThatToAnotherQuestion(t *testing.T) {
 			return
 		}
 		if writer := first.Load(); writer != nil {
-			m := new(dns.Msg).SetReply(q)
+			m := new(dns.Msg).SetReply(w.(caseKeeper).asked) // the case is guessed, too
 			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: net.IPv4(192, 0, 2, 66)}}
 			forge := func(id uint16) { m.Id = id; _ = (*writer).WriteMsg(m) }
 			for id := range 500 { // as many as a socket holds, and the right one

@@ -68,6 +68,8 @@ const (
 
 	questionDO = 1 << 0
 	questionCD = 1 << 1
+	// questionCut says that it is no question: see appendCutKey.
+	questionCut = 1 << 2
 )
 
 // appendQuestionKey appends what tells one cached answer from another: the name's key, the type, the

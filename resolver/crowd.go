@@ -46,6 +46,7 @@ type guest struct {
 
 	// Under the crowd's mu.
 	shut      func() // ends the connection at once and waits for nothing; nil: it cannot be yet
+	pause     func() // lets nothing more be read; nil: it need not be told
 	answering int
 	evicted   bool
 }

@@ -24,8 +24,11 @@
 // The cache holds what upstreams said, never what policy said: the policy judges every query, so a reload
 // needs no flush, groups share one cache, and there is no stale verdict. What stands with a cached answer are
 // facts of the lists (policy.Facts), with the generation of the policy whose lists they were; of a name that is
-// blocked the facts stand there alone.
+// blocked the facts stand there alone. A validated NXDOMAIN answers for all below its name (cut.go).
 //
 // On Linux packets come and leave in batches (worker_linux.go). A look-up in the cache is mostly a wait for
 // memory; for a batch they are waited for together (foresee).
+//
+// Upstream servers are asked in the manner that they bear (manner.go, reach.go), and believed where an answer
+// matches what nobody else could know (exchange_udp.go).
 package resolver

@@ -32,19 +32,42 @@ func newExchanger(p *place, mismatched func()) exchanger {
 	return newPipes(p.dial, mismatched)
 }
 
-// exchange asks s once, over UDP and, where the answer does not fit, over TCP, or over what it is written
-// with and nothing else.
-func (s *server) exchange(c *call, deadline time.Time) (dnswire.Answer, error) {
-	if known := s == c.tried && c.came == cameTooMuch; s.protocol == plainUDP && !known {
-		answer, err := s.exchangeUDP(c, deadline)
-		if err != nil || !answer.TC {
-			return answer, err
+// exchange asks s once, over UDP and, where the answer does not fit or may be forged, over TCP, or over what
+// it is written with and nothing else. came is what came of a try before, over UDP.
+func (s *server) exchange(c *call, m manner, came outcomeOfTry, deadline time.Time) (dnswire.Answer, error) {
+	if s.protocol == plainUDP {
+		switch came {
+		case cameTooMuch:
+			return s.exchangeStream(c, m, deadline)
+		case cameOtherCase, cameNoCookies:
+			return s.prove(c, m, came, deadline)
+		case cameNothing, cameRefusal, cameNotKnown, cameBadCookies:
 		}
-		s.metrics.truncated.Inc()
+		answer, r, err := s.exchangeUDP(c, m, deadline)
+		if err == nil && answer.Rcode == dnswire.RcodeBadCookie && came != cameBadCookies {
+			m.cookies = s.manner(time.Now()).cookies // it has told others
+			answer, r, err = s.exchangeUDP(c, m, deadline)
+		}
+		switch {
+		case err != nil:
+			return answer, err
+		case r != replyOurs:
+			return s.prove(c, m, r.outcome(), deadline)
+		case answer.TC:
+			s.metrics.truncated.Inc()
+		case answer.Rcode != dnswire.RcodeBadCookie: // RFC 7873 §5.3: TCP where it wants others again
+			return answer, nil
+		}
 	}
+	return s.exchangeStream(c, m, deadline)
+}
+
+// exchangeStream asks over a connection.
+func (s *server) exchangeStream(c *call, m manner, deadline time.Time) (dnswire.Answer, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
-	response, err := s.exchanger.exchange(ctx, s.appendQuery(make([]byte, 0, 2*queryBlock), 0, c))
+	m.cookies = cookies{} // nobody forges what goes over a connection
+	response, err := s.exchanger.exchange(ctx, s.appendQuery(make([]byte, 0, 2*queryBlock), 0, c, m))
 	if err != nil {
 		return dnswire.Answer{}, err
 	}
@@ -64,58 +87,24 @@ const (
 	// queryBlock is what encrypted queries are padded to a multiple of, so that their length does not
 	// tell the name (RFC 8467 §4.1).
 	queryBlock = 128
-	// withoutEDNS is how long a server that does not know EDNS is asked without.
-	withoutEDNS = time.Hour
 )
 
 // appendQuery appends the message that asks s, with the markers of the resolvers that the question has
 // come through, and its own.
-func (s *server) appendQuery(msg []byte, id uint16, c *call) []byte {
-	if c.plain {
+func (s *server) appendQuery(msg []byte, id uint16, c *call, m manner) []byte {
+	if m.form == formPlain {
 		return dnswire.AppendQuery(msg, id, c.name, c.typ, dnswire.ClassIN, 0, false, c.cd)
 	}
 	msg = dnswire.AppendQuery(msg, id, c.name, c.typ, dnswire.ClassIN, maxUpstreamUDP, c.do, c.cd)
+	if m.form == formBare {
+		return msg
+	}
 	hops := append(append(make([]dnswire.Marker, 0, dnswire.MaxHops), c.hops...), s.marker)
 	block := 0
 	if s.Encrypted() {
 		block = queryBlock
 	}
-	return dnswire.AppendQueryOptions(msg, hops, block)
-}
-
-// exchangeEDNS is exchange for servers of every age: one that does not understand a query with EDNS, and
-// does not know EDNS itself, is asked again without (RFC 6891 §6.2.2), and so for an hour to come.
-func (s *server) exchangeEDNS(c *call, deadline time.Time) (dnswire.Answer, error) {
-	known := s.knowsEDNS(time.Now())
-	if known && (s != c.tried || c.came != cameNotKnown) {
-		answer, err := s.exchange(c, deadline)
-		if err != nil || !notKnown(answer) {
-			return answer, err
-		}
-	}
-	plain := &call{name: c.name, typ: c.typ, cd: c.cd, plain: true} // its waiters are guarded by the forwarder's lock
-	answer, err := s.exchange(plain, deadline)
-	if known && err == nil && answer.Rcode != dnswire.RcodeFormErr && answer.Rcode != dnswire.RcodeNotImp {
-		s.setPlain(time.Now().Add(withoutEDNS))
-	}
-	return answer, err
-}
-
-// notKnown reports whether an answer is that of a server which does not know EDNS.
-func notKnown(a dnswire.Answer) bool {
-	return !a.EDNS && (a.Rcode == dnswire.RcodeFormErr || a.Rcode == dnswire.RcodeNotImp)
-}
-
-func (s *server) knowsEDNS(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !now.Before(s.plainUntil)
-}
-
-func (s *server) setPlain(until time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.plainUntil = until
+	return dnswire.AppendQueryOptions(msg, hops, m.cookies.data(), block)
 }
 
 // newID returns an id that cannot be foretold (RFC 5452 §9.2); a client's id never goes upstream.

@@ -44,15 +44,23 @@ func TestAServerThatDoesNotKnowEDNSIsAskedWithout(t *testing.T) {
 	}
 }
 
-func TestAServerThatKnowsEDNSAndRefusesIsNotAskedWithout(t *testing.T) {
+func TestAServerThatKnowsEDNSAndRefusesIsAskedWithoutItsOptionsOnly(t *testing.T) {
 	up := startUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetRcode(q, dns.RcodeFormatError)
 		m.SetEdns0(1232, false)
 		_ = w.WriteMsg(m)
 	})
 	s := start(t, nil, up)
-	if r := s.exchange(t, ask("a.example", dns.TypeA), "udp", ""); !isFailure(r) || up.asked.Load() != 1 {
+	if r := s.exchange(t, ask("a.example", dns.TypeA), "udp", ""); !isFailure(r) || up.asked.Load() != 2 {
 		t.Errorf("%d questions, %v", up.asked.Load(), r)
+	}
+	for i := range 2 {
+		if o := (<-up.queries).IsEdns0(); o == nil || (len(o.Option) == 0) != (i == 1) {
+			t.Errorf("question %d: %v", i, o)
+		}
+	}
+	if without := s.Stats().Upstreams[0].Without; len(without) != 0 {
+		t.Errorf("without %v, which was no better", without)
 	}
 }
 

@@ -22,6 +22,19 @@ func (r *Resolver) Age(by time.Duration) {
 	}
 }
 
+// AgeServers makes what is known of the servers' ways older.
+func (r *Resolver) AgeServers(by time.Duration) {
+	r.applyMu.Lock()
+	defer r.applyMu.Unlock()
+	for _, s := range r.servers {
+		s.mu.Lock()
+		for _, at := range []*time.Time{&s.formUntil, &s.examinedAt, &s.lowerUntil, &s.cookiesFrom, &s.cookiesMade} {
+			*at = at.Add(-by)
+		}
+		s.mu.Unlock()
+	}
+}
+
 // SetRoots has the certificates of servers checked by other roots than the system's.
 func SetRoots(c *Config, roots *x509.CertPool) { c.roots = roots }
 

@@ -1,9 +1,7 @@
 package resolver
 
 import (
-	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,7 +43,6 @@ type call struct {
 	typ       uint16
 	do, cd    bool
 	hops      []dnswire.Marker // of the resolvers that it has come through
-	plain     bool             // ask without EDNS
 	pool      *pool
 	snapshot  *snapshot    // of the query that began it
 	nameFacts policy.Facts // by its policy
@@ -54,6 +51,7 @@ type call struct {
 	// tried is the server that a worker has asked, and came what came of it.
 	tried  *server
 	came   outcomeOfTry
+	form   form    // where it came cameNotKnown: in which to ask
 	next   *server // that is healthy, and may be asked besides
 	hedged bool
 	heard  atomic.Bool // some server answered, if only that it can't
@@ -162,10 +160,13 @@ func (f *forwarder) newCall(key string, q *query, p *pool) *call {
 type outcomeOfTry uint8
 
 const (
-	cameNothing  outcomeOfTry = iota // it may be asked once more, as the last one
-	cameTooMuch                      // the answer did not fit: it is asked over TCP
-	cameRefusal                      // it said that it cannot answer
-	cameNotKnown                     // it does not understand EDNS, it seems: it is asked without
+	cameNothing    outcomeOfTry = iota // it may be asked once more, as the last one
+	cameTooMuch                        // the answer did not fit: it is asked over TCP
+	cameRefusal                        // it said that it cannot answer
+	cameNotKnown                       // it does not understand EDNS, it seems: it is asked without
+	cameOtherCase                      // the answer may be forged: it is asked over TCP
+	cameNoCookies                      // it may be, too
+	cameBadCookies                     // it wants other cookies, which it has told: it is asked with them
 )
 
 // goOn takes over a call from a worker that has asked the first server and got no good answer.
@@ -234,6 +235,7 @@ func (f *forwarder) land(c *call, e *entry) (waiters []*query, known facts) {
 		}
 		known = factsOf(c.snapshot, c.nameFacts, e.msg)
 		f.resolver.cache.put(e, known)
+		f.resolver.keepCut(e)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -286,33 +288,8 @@ func (f *forwarder) close() {
 	f.running.Wait()
 }
 
-// exchangeUDP uses a socket of its own for one question: the system gives it a port at random, and
-// as it is connected, takes datagrams from that server only. What is not the answer to this question
-// is passed over: the right one may still come (RFC 5452 §9.1).
-func (s *server) exchangeUDP(c *call, deadline time.Time) (dnswire.Answer, error) {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.addr))
-	if err != nil {
-		return dnswire.Answer{}, fmt.Errorf("connect: %w", err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("deadline: %w", err)
-	}
-	id := newID()
-	buf := make([]byte, 0, maxUpstreamUDP+1)
-	if _, err := conn.Write(s.appendQuery(buf, id, c)); err != nil {
-		return dnswire.Answer{}, fmt.Errorf("send: %w", err)
-	}
-	buf = buf[:cap(buf)]
-	for {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return dnswire.Answer{}, fmt.Errorf("receive: %w", err)
-		}
-		answer, err := dnswire.ParseAnswer(buf[:n], id, c.name, c.typ, c.do)
-		if err == nil {
-			return answer, nil
-		}
-		s.metrics.mismatched.Inc()
-	}
+func (f *forwarder) isClosed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
 }

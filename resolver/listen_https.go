@@ -21,7 +21,7 @@ import (
 	"schoolgate/resolver/dnswire"
 )
 
-// DNS over HTTPS (RFC 8484), over HTTP/2 and HTTP/1.1. Who asks is whoever the connection comes from:
+// DNS over HTTPS (RFC 8484), over HTTP/2, which http2Conn serves, and HTTP/1.1, which net/http does. Who asks is whoever the connection comes from:
 // X-Forwarded-For and its like are anybody's to write, and are not looked at.
 
 const (
@@ -30,8 +30,7 @@ const (
 	// maxHTTPHeader holds the longest query as a parameter, and what browsers send besides.
 	maxHTTPHeader = 12 << 10
 	// maxHTTPStreams is how many requests one HTTP/2 connection may have open; RFC 9113 §6.5.2 advises
-	// against less. One that is reset counts until its query is answered, so that to reset them quickly
-	// (CVE-2023-44487) gains nothing.
+	// against less.
 	maxHTTPStreams = 100
 )
 
@@ -49,19 +48,18 @@ func listenHTTPS(r *Resolver, addr netip.AddrPort, config *tls.Config) (entrance
 	l := &httpsListener{streamListener: streams, accepted: handover{
 		conns: make(chan net.Conn), closed: make(chan struct{}), addr: streams.socket.Addr(),
 	}}
-	streams.serve = func(conn net.Conn, _ *guest) { l.accepted.take(conn) }
+	streams.serve = func(conn net.Conn, g *guest) {
+		if conn.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2" {
+			l.serveHTTP2(conn, g)
+			return
+		}
+		l.accepted.take(conn)
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
 	l.server = &http.Server{
 		Handler: l, Protocols: protocols, DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout: queryTime, ReadTimeout: queryTime, IdleTimeout: tlsIdle, MaxHeaderBytes: maxHTTPHeader,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: maxHTTPStreams, MaxReadFrameSize: 16 << 10, MaxDecoderHeaderTableSize: 4 << 10,
-			// As much as clients may send before they know it is less (RFC 9113 §6.9.2).
-			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10,
-			WriteByteTimeout: writeTime, CountError: l.countError,
-		},
 		ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug), // it names clients
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, guestKey{}, conn.(*tls.Conn).NetConn().(*guestConn).guest)
@@ -72,13 +70,6 @@ func listenHTTPS(r *Resolver, addr netip.AddrPort, config *tls.Config) (entrance
 
 // guestKey is under which a request's context has its guest.
 type guestKey struct{}
-
-// countError counts what is refused for a flood within one HTTP/2 connection. The words are net/http's.
-func (l *httpsListener) countError(kind string) {
-	if strings.HasPrefix(kind, "conn_ENHANCE_YOUR_CALM") || strings.Contains(kind, "over_max_streams") {
-		l.crowd.refused.add(overHTTPS, refusedBusy)
-	}
-}
 
 // handover is the net.Listener that the HTTP server has: of connections whose handshake is done.
 type handover struct {
@@ -131,8 +122,11 @@ func (l *httpsListener) run() {
 func (l *httpsListener) stopReading() {
 	// First of all nobody may begin a request: run waits for them once the socket is closed.
 	l.crowd.stop(func(g *guest) {
-		if g.isIdle() {
+		switch {
+		case g.isIdle():
 			g.shut()
+		case g.pause != nil:
+			g.pause()
 		}
 	})
 	l.socket.Close()
@@ -151,7 +145,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := r.Context().Value(guestKey{}).(*guest)
 	if !g.begin() {
 		w.Header().Set("Retry-After", "1")
-		l.fail(w, r, http.StatusServiceUnavailable, "too much is asked at one time")
+		l.fail(w, http.StatusServiceUnavailable, "too much is asked at one time")
 		return
 	}
 	defer g.end()
@@ -165,14 +159,14 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			why = refusedSlow
 		}
 		g.lost(why)
-		l.fail(w, r, status, reason)
+		l.fail(w, status, reason)
 		return
 	}
 	q.from, q.transport = g.from, overHTTPS
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)
-		l.fail(w, r, http.StatusBadRequest, "this is no DNS query")
+		l.fail(w, http.StatusBadRequest, noQuery)
 		return
 	}
 	h := w.Header()
@@ -184,17 +178,15 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // fail answers with an error of HTTP. What is wrong with a query in itself is told by DNS.
-func (l *httpsListener) fail(w http.ResponseWriter, r *http.Request, status int, reason string) {
+func (l *httpsListener) fail(w http.ResponseWriter, status int, reason string) {
 	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Content-Type", textType)
 	h.Set("Cache-Control", "no-store")
 	switch status {
 	case http.StatusMethodNotAllowed:
-		h.Set("Allow", "GET, POST")
+		h.Set("Allow", allowed)
 	case http.StatusRequestEntityTooLarge:
-		if r.ProtoMajor == 1 {
-			h.Set("Connection", "close") // rather than read the rest
-		}
+		h.Set("Connection", "close") // rather than read the rest
 	}
 	l.write(w, status, []byte(reason+"\n"))
 }
@@ -206,37 +198,64 @@ func (l *httpsListener) write(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body) //nolint:gosec // a DNS message or our own text, and both say that they are no HTML
 }
 
-// readHTTP reads the query out of a request (RFC 8484 §4.1). Where the status is not 200 there is none,
-// and reason says why.
-func (q *query) readHTTP(r *http.Request) (status int, reason string) {
+// request is what matters of a request, in every version of HTTP.
+type request struct {
+	method, path string // path with what stands behind "?"
+	kind         string // the content type
+	length       int64  // of the content; -1: not said
+}
+
+// check looks at a request (RFC 8484 §4.1). Where the status is 200, a GET's query is in q, a POST's in the body;
+// otherwise there is none, and reason says why.
+func (r *request) check(q *query) (status int, reason string) {
+	path, parameters, _ := strings.Cut(r.path, "?")
 	switch {
-	case r.URL.Path != dohPath:
+	case path != dohPath:
 		return http.StatusNotFound, "DNS is at " + dohPath
-	case r.Method == http.MethodGet:
-		return q.readGET(r)
-	case r.Method != http.MethodPost:
+	case r.method == http.MethodGet:
+		return q.readGET(parameters)
+	case r.method != http.MethodPost:
 		return http.StatusMethodNotAllowed, "use GET or POST"
 	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != dohType {
-		return http.StatusUnsupportedMediaType, "the content must be " + dohType
+	if r.kind != dohType {
+		if kind, _, err := mime.ParseMediaType(r.kind); err != nil || kind != dohType {
+			return http.StatusUnsupportedMediaType, "the content must be " + dohType
+		}
 	}
-	if r.ContentLength > maxQuery {
+	if r.length > maxQuery {
 		return http.StatusRequestEntityTooLarge, tooLarge
+	}
+	return http.StatusOK, ""
+}
+
+// readHTTP reads the query out of a request. Where the status is not 200 there is none, and reason says why.
+func (q *query) readHTTP(r *http.Request) (status int, reason string) {
+	what := request{method: r.Method, path: r.URL.RequestURI(), kind: r.Header.Get("Content-Type"), length: r.ContentLength}
+	if status, reason := what.check(q); status != http.StatusOK || r.Method == http.MethodGet {
+		return status, reason
 	}
 	n, err := io.ReadFull(r.Body, q.buf[:])
 	switch {
 	case err == nil && !atEnd(r.Body):
 		return http.StatusRequestEntityTooLarge, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return http.StatusRequestTimeout, "the query did not arrive in time"
+		return http.StatusRequestTimeout, tooSlow
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-		return http.StatusBadRequest, "the query broke off"
+		return http.StatusBadRequest, brokeOff
 	}
 	q.in = q.buf[:n]
 	return http.StatusOK, ""
 }
 
-const tooLarge = "the query is too large"
+// What several refusals say.
+const (
+	tooLarge = "the query is too large"
+	tooSlow  = "the query did not arrive in time"
+	brokeOff = "the query broke off"
+	noQuery  = "this is no DNS query"
+	textType = "text/plain; charset=utf-8"
+	allowed  = "GET, POST"
+)
 
 // atEnd reports whether nothing is left of a body.
 func atEnd(body io.Reader) bool {
@@ -245,8 +264,8 @@ func atEnd(body io.Reader) bool {
 	return n == 0 && errors.Is(err, io.EOF)
 }
 
-func (q *query) readGET(r *http.Request) (status int, reason string) {
-	params, err := url.ParseQuery(r.URL.RawQuery)
+func (q *query) readGET(parameters string) (status int, reason string) {
+	params, err := url.ParseQuery(parameters)
 	if err != nil || len(params["dns"]) != 1 {
 		return http.StatusBadRequest, "one parameter dns is needed"
 	}

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -128,22 +129,31 @@ func (l *streamListener) close() {
 	l.crowd.close()
 }
 
-// stream is one connection of TCP or TLS: a reader, which answers inline what needs no waiting, and a
-// writer, so that a client which does not read holds up nobody else. Answers go out as they are ready.
+// stream is one connection of TCP or TLS: a reader, which answers inline what needs no waiting, and an outbox.
+// Answers go out as they are ready.
 type stream struct {
 	listener    *streamListener
 	conn        net.Conn
+	in          *bufio.Reader
+	out         *outbox
 	guest       *guest
 	idle        time.Duration
-	responses   chan []byte   // framed; never full, as outstanding is taken first
-	outstanding chan struct{} // holds one for each query that is not answered yet
+	outstanding chan struct{} // holds one for each query whose answer has not been sent
 }
+
+// readBuffer is how much is taken off a connection at a time: some forty queries.
+const readBuffer = 2048
 
 func (l *streamListener) serveStream(conn net.Conn, g *guest) {
 	s := &stream{
-		listener: l, conn: conn, guest: g, idle: idleTime(l.crowd.transport),
-		responses: make(chan []byte, maxOutstanding), outstanding: make(chan struct{}, maxOutstanding),
+		listener: l, conn: conn, in: bufio.NewReaderSize(conn, readBuffer), guest: g, idle: idleTime(l.crowd.transport),
+		outstanding: make(chan struct{}, maxOutstanding),
 	}
+	s.out = newOutbox(conn, func(responses int) {
+		for range responses {
+			<-s.outstanding
+		}
+	}, func() { g.conn.Close() }) // so that the reader ends too
 	if l.crowd.unlessStopping(func() { g.idle = func() bool { return len(s.outstanding) == 0 } }) {
 		s.run()
 	}
@@ -160,37 +170,38 @@ func idleTime(t transport) time.Duration {
 
 func (s *stream) run() {
 	var writing sync.WaitGroup
-	writing.Go(s.write)
+	writing.Go(s.out.run)
 	for s.read() {
 	}
+	s.out.gather(false)
 	for range maxOutstanding {
 		s.outstanding <- struct{}{} // until every query has been answered
 	}
-	close(s.responses)
+	s.out.close()
 	writing.Wait()
 }
 
 // read takes one query off the connection. It returns false where there will be no more.
 func (s *stream) read() bool {
-	// To set a deadline fails only on a closed connection, and then the read does too.
-	if !s.guest.crowd.unlessStopping(func() { _ = s.conn.SetReadDeadline(time.Now().Add(s.idle)) }) {
+	if s.in.Buffered() < 2 && !s.waitFor(s.idle) {
 		return false
 	}
-	var size [2]byte
-	if _, err := io.ReadFull(s.conn, size[:]); err != nil {
+	size, err := s.in.Peek(2)
+	if err != nil {
 		return false
 	}
-	n := int(binary.BigEndian.Uint16(size[:]))
+	n := int(binary.BigEndian.Uint16(size))
 	if n > maxQuery {
 		s.guest.lost(refusedMalformed)
 		return false
 	}
-	if !s.guest.crowd.unlessStopping(func() { _ = s.conn.SetReadDeadline(time.Now().Add(queryTime)) }) {
+	_, _ = s.in.Discard(2) // they are there
+	if s.in.Buffered() < n && !s.waitFor(queryTime) {
 		return false
 	}
 	q := queries.Get().(*query)
 	q.reset()
-	if _, err := io.ReadFull(s.conn, q.buf[:n]); err != nil {
+	if _, err := io.ReadFull(s.in, q.buf[:n]); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.guest.lost(refusedSlow)
 		}
@@ -198,7 +209,13 @@ func (s *stream) read() bool {
 		return false
 	}
 	q.in, q.from, q.transport, q.sender = q.buf[:n], s.guest.from, s.guest.crowd.transport, s
-	s.outstanding <- struct{}{}
+	select {
+	case s.outstanding <- struct{}{}:
+	default:
+		s.out.gather(false)
+		s.outstanding <- struct{}{}
+	}
+	s.out.gather(s.in.Buffered() > 0)
 	if s.listener.resolver.serveSafely(q) {
 		if len(q.out) == 0 {
 			<-s.outstanding // no response
@@ -208,26 +225,23 @@ func (s *stream) read() bool {
 	return true
 }
 
+// waitFor readies the connection for a read that may wait for so long. It returns false where nothing is to be
+// read any more.
+func (s *stream) waitFor(d time.Duration) bool {
+	s.out.gather(false)
+	// To set a deadline fails only on a closed connection, and then the read does too.
+	return s.guest.crowd.unlessStopping(func() { _ = s.conn.SetReadDeadline(time.Now().Add(d)) })
+}
+
 // send implements sender.
-func (s *stream) send(q *query) { s.responses <- framed(q.out) }
+func (s *stream) send(q *query) {
+	s.out.add(1, func(pending []byte) []byte {
+		return append(binary.BigEndian.AppendUint16(pending, uint16(len(q.out))), q.out...)
+	})
+}
 
 // framed returns a message behind its length, as streams have it (RFC 1035 §4.2.2).
 func framed(msg []byte) []byte {
 	out := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg)))
 	return append(out, msg...)
-}
-
-// write sends the responses. After an error it only counts them down.
-func (s *stream) write() {
-	broken := false
-	for response := range s.responses {
-		if !broken {
-			_ = s.conn.SetWriteDeadline(time.Now().Add(writeTime))
-			if _, err := s.conn.Write(response); err != nil {
-				broken = true
-				s.guest.conn.Close() // so that the reader ends too
-			}
-		}
-		<-s.outstanding
-	}
 }

@@ -23,6 +23,7 @@ type metrics struct {
 	upstreamRequests                *prometheus.CounterVec
 	upstreamDuration                *prometheus.HistogramVec
 	upstreamHedged                  *prometheus.CounterVec
+	upstreamFallbacks               *prometheus.CounterVec
 
 	rcodes    [24]prometheus.Counter
 	rcodeElse prometheus.Counter
@@ -32,6 +33,7 @@ type metrics struct {
 type upstreamMetrics struct {
 	ok, timeout, unreachable, refused, truncated, mismatched prometheus.Counter
 	hedged                                                   prometheus.Counter
+	fallbacks                                                [lackCount]prometheus.Counter
 	duration                                                 prometheus.Observer
 }
 
@@ -54,14 +56,15 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 		return h
 	}
 	m := &metrics{
-		queries:          counter("schoolgate_queries_total", "DNS queries by what became of them.", "transport", "group", "outcome"),
-		responses:        counter("schoolgate_responses_total", "DNS responses by response code.", "rcode"),
-		blocked:          counter("schoolgate_blocked_total", "Blocked queries by the category that blocked them.", "group", "category"),
-		breaches:         counter("schoolgate_breaches_total", "Attempts at blocked or monitored content, severity none left out.", "group", "category", "severity", "action"),
-		durations:        newDurations(),
-		upstreamRequests: counter("schoolgate_upstream_requests_total", "Questions to upstream servers by how they ended.", "upstream", "result"),
-		upstreamHedged:   counter("schoolgate_upstream_hedged_total", "Questions put to an upstream server because another one was slower than usual.", "upstream"),
-		upstreamDuration: histogram("schoolgate_upstream_duration_seconds", "Time until an upstream server answered.", "upstream"),
+		queries:           counter("schoolgate_queries_total", "DNS queries by what became of them.", "transport", "group", "outcome"),
+		responses:         counter("schoolgate_responses_total", "DNS responses by response code.", "rcode"),
+		blocked:           counter("schoolgate_blocked_total", "Blocked queries by the category that blocked them.", "group", "category"),
+		breaches:          counter("schoolgate_breaches_total", "Attempts at blocked or monitored content, severity none left out.", "group", "category", "severity", "action"),
+		durations:         newDurations(),
+		upstreamRequests:  counter("schoolgate_upstream_requests_total", "Questions to upstream servers by how they ended.", "upstream", "result"),
+		upstreamHedged:    counter("schoolgate_upstream_hedged_total", "Questions put to an upstream server because another one was slower than usual.", "upstream"),
+		upstreamFallbacks: counter("schoolgate_upstream_fallbacks_total", "How often an upstream server began to be asked without something that it does not bear.", "upstream", "without"),
+		upstreamDuration:  histogram("schoolgate_upstream_duration_seconds", "Time until an upstream server answered.", "upstream"),
 	}
 	cacheRequests := counter("schoolgate_cache_requests_total", "Look-ups in the answer cache.", "result")
 	m.cacheHit, m.cacheMiss = cacheRequests.WithLabelValues("hit"), cacheRequests.WithLabelValues("miss")
@@ -86,11 +89,15 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 
 func (m *metrics) upstream(name string) upstreamMetrics {
 	result := func(r string) prometheus.Counter { return m.upstreamRequests.WithLabelValues(name, r) }
-	return upstreamMetrics{
+	u := upstreamMetrics{
 		ok: result("ok"), timeout: result("timeout"), unreachable: result("unreachable"), refused: result("refused"),
 		truncated: result("truncated"), mismatched: result("mismatched"),
 		hedged: m.upstreamHedged.WithLabelValues(name), duration: m.upstreamDuration.WithLabelValues(name),
 	}
+	for i, what := range withoutNames {
+		u.fallbacks[i] = m.upstreamFallbacks.WithLabelValues(name, what)
+	}
+	return u
 }
 
 func (u *upstreamMetrics) failed(err error) {

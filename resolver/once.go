@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,8 +47,8 @@ func exchangeOnce(ctx context.Context, p *place, query []byte) ([]byte, error) {
 func bootstrapOnce(servers []Upstream) *bootstrap {
 	resolve := func(name []byte, typ uint16) (dnswire.Answer, bool) {
 		for _, u := range servers {
-			s := newServer(u, newMetrics(prometheus.NewRegistry(), func() (entries, bytes int) { return 0, 0 }), newPlace(u, nil, nil))
-			answer, err := s.exchange(&call{name: name, typ: typ}, time.Now().Add(bootstrapTry))
+			s := newServer(u, newMetrics(prometheus.NewRegistry(), func() (entries, bytes int) { return 0, 0 }), newPlace(u, nil, nil), slog.New(slog.DiscardHandler))
+			answer, err := s.exchange(&call{name: name, typ: typ}, s.manner(time.Now()), cameNothing, time.Now().Add(bootstrapTry))
 			s.exchanger.close()
 			if err == nil && isGood(answer.Rcode) {
 				return answer, true

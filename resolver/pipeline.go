@@ -192,11 +192,18 @@ func (r *Resolver) answer(q *query) (settled bool) {
 		}
 		return true
 	}
+	if r.takeCut(q) {
+		r.metrics.cacheHit.Inc()
+		return true
+	}
 	r.metrics.cacheMiss.Inc()
 	if r.failures.has(q.question, q.received) {
 		if !r.takeStale(q) {
 			q.fail(outcomeFailed, dnswire.RcodeServFail, dnswire.EDECachedError)
 		}
+		return true
+	}
+	if q.verdict.Action != policy.Forward && q.verdict.Safe == 0 && r.tunnelled(q) {
 		return true
 	}
 	return !r.forwarder.submit(q, pool)
@@ -316,12 +323,16 @@ func (r *Resolver) record(q *query) {
 		return
 	}
 	q.snapshot.counters.breach(v)
+	name := q.recordAs
+	if name == "" {
+		name = blocklist.Name(q.msg.Name())
+	}
 	r.recorder.Record(policy.Event{
 		Time:      q.at,
 		Client:    q.who.Client,
 		Policy:    q.snapshot.policy,
 		Verdict:   v,
-		Name:      blocklist.Name(q.msg.Name()),
+		Name:      name,
 		Type:      q.msg.Type,
 		Transport: q.transport.String(),
 		Target:    blocklist.Name(q.event.name),

@@ -39,7 +39,7 @@ func (r *Resolver) probe(ctx context.Context) {
 // probeServer asks once. Any answer will do, one that refuses too, unless the question came back here.
 func (r *Resolver) probeServer(s *server) {
 	started := time.Now()
-	_, err := s.exchangeEDNS(&call{name: []byte{0}, typ: dnswire.TypeNS}, started.Add(probeTime))
+	_, err := r.forwarder.reach(&call{name: []byte{0}, typ: dnswire.TypeNS}, s, started.Add(probeTime))
 	s.probed(time.Now(), err == nil && !s.cameBack(started))
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"schoolgate/blocklist"
 	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
@@ -57,6 +58,7 @@ type query struct {
 	answered  bool   // an upstream's answer is in out
 	facts     facts  // of that answer
 	event     eventTarget
+	recordAs  blocklist.Name // by which a breach is recorded; "": the QNAME
 
 	// The answer.
 	outcome   outcome
@@ -132,7 +134,7 @@ func (q *query) reset() {
 	q.in, q.oob, q.question, q.snapshot, q.counts = nil, nil, nil, nil, nil
 	q.received, q.batched, q.lent = time.Time{}, false, false
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
-	q.event = eventTarget{}
+	q.event, q.recordAs = eventTarget{}, ""
 	q.verdict = policy.Verdict{}
 	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false, false
 	q.client = netip.Addr{}

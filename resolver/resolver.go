@@ -32,6 +32,7 @@ type Resolver struct {
 	panics    prometheus.Counter
 	cache     *cache
 	failures  *failures
+	cuts      cuts
 	forwarder *forwarder
 	snapshot  atomic.Pointer[snapshot]
 	listeners []*listener
@@ -39,6 +40,7 @@ type Resolver struct {
 	refused   refusals
 	limits    *limits
 	cookies   *cookieJar
+	tunnels   *tunnels
 
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
@@ -74,7 +76,7 @@ type snapshot struct {
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
 		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
-		certificate: c.Certificate, now: c.Now,
+		certificate: c.Certificate, now: c.Now, tunnels: newTunnels(),
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{
@@ -158,7 +160,7 @@ func (r *Resolver) newPool(u Upstreams, id uint64) *pool {
 	for _, upstream := range u.Servers {
 		s := r.servers[upstream]
 		if s == nil {
-			s = newServer(upstream, r.metrics, newPlace(upstream, r.bootstrap, r.roots))
+			s = newServer(upstream, r.metrics, newPlace(upstream, r.bootstrap, r.roots), r.log)
 			r.servers[upstream] = s
 			r.markers.Store(s.marker, s)
 		}
@@ -248,6 +250,9 @@ type UpstreamStats struct {
 	Failures uint64
 	// LeadsBack says that a question sent to it came back here within the last minutes.
 	LeadsBack bool
+	// Without names what it is asked without, as it or something on the way does not bear it: "edns",
+	// "edns_options", "0x20".
+	Without []string
 }
 
 // Stats returns the present state.

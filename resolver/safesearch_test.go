@@ -13,6 +13,7 @@ import (
 
 // safeSchool has pupils with everything in its safe form.
 func safeSchool(t testing.TB, porn ...string) *policy.Policy {
+	t.Helper()
 	spec := schoolSpec(t)
 	spec.Groups[0].SafeSearch, spec.Groups[0].SafeSearchSet = policy.SafeSearch{Search: true, YouTube: policy.YouTubeStrict}, true
 	return compile(t, spec, porn...)

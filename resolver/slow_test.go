@@ -296,11 +296,16 @@ func h2(t *testing.T, conn net.Conn) *http2.Framer {
 }
 
 func TestAConnectionOfHTTP2ThatAsksNothingIsClosed(t *testing.T) {
-	for name, send := range map[string]func(f *http2.Framer) error{
-		"nothing": func(*http2.Framer) error { return nil },
-		"a header that does not end": func(f *http2.Framer) error {
+	for name, c := range map[string]struct {
+		send func(f *http2.Framer) error
+		want time.Duration
+	}{
+		"nothing": {func(*http2.Framer) error { return nil }, tlsIdle},
+		"a header that does not end": {func(f *http2.Framer) error {
 			return f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}})
-		},
+		}, queryTime},
+		"half a frame": {func(f *http2.Framer) error { return f.WriteRawFrame(http2.FrameHeaders, 0, 1, nil) }, queryTime},
+		"pings":        {func(f *http2.Framer) error { return f.WritePing(false, [8]byte{}) }, tlsIdle},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := inside(t)
@@ -310,15 +315,15 @@ func TestAConnectionOfHTTP2ThatAsksNothingIsClosed(t *testing.T) {
 			client := secure(t, conn, "h2")
 			began := time.Now()
 			framer := h2(t, client)
-			go func() { _ = send(framer) }()
+			go func() { _ = c.send(framer) }()
 			for {
 				if _, err := framer.ReadFrame(); err != nil {
 					break
 				}
 			}
 			// One second more for its GOAWAY to be read.
-			if took := time.Since(began); took < tlsIdle || took > tlsIdle+time.Second {
-				t.Errorf("%s: it took %v, want %v", name, took, tlsIdle)
+			if took := time.Since(began); took < c.want || took > c.want+time.Second {
+				t.Errorf("%s: it took %v, want %v", name, took, c.want)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package resolver
 import (
 	"cmp"
 	"crypto/rand"
+	"log/slog"
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
@@ -40,6 +41,7 @@ type server struct {
 	Upstream
 	metrics   upstreamMetrics
 	exchanger exchanger
+	log       *slog.Logger
 	marker    dnswire.Marker // in every query to it, so that it is known where a loop begins
 
 	mu         sync.Mutex
@@ -53,14 +55,14 @@ type server struct {
 	probeAt    time.Time     // while it is down: when the next probe is due
 	probePause time.Duration // before that
 	revived    bool          // a probe was the last thing it answered
-	plainUntil time.Time     // asked without EDNS until then
-	backAt     time.Time     // when a question sent to it last came back here
-	queries    uint64
-	failed     uint64
+	habits
+	backAt  time.Time // when a question sent to it last came back here
+	queries uint64
+	failed  uint64
 }
 
-func newServer(u Upstream, m *metrics, at *place) *server {
-	s := &server{Upstream: u, metrics: m.upstream(u.String())}
+func newServer(u Upstream, m *metrics, at *place, log *slog.Logger) *server {
+	s := &server{Upstream: u, metrics: m.upstream(u.String()), log: log}
 	s.exchanger = newExchanger(at, func() { s.metrics.mismatched.Inc() })
 	rand.Read(s.marker[:]) // never fails: crypto/rand
 	return s
@@ -145,5 +147,6 @@ func (s *server) stats(now time.Time) UpstreamStats {
 	return UpstreamStats{
 		Server: s.String(), Healthy: !dead, RTT: s.rtt, Queries: s.queries, Failures: s.failed,
 		LeadsBack: !s.backAt.IsZero() && now.Sub(s.backAt) < leadsBackFor,
+		Without:   s.without(now),
 	}
 }

@@ -28,6 +28,7 @@ func imports() map[string][]string {
 		"resolver":              {"blocklist", "policy", "resolver/dnswire"},
 		"config":                {"blocklist", "blocklist/feed", "policy", "policy/alert", "policy/breach", "resolver"},
 		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"deploy/bench/load":     nil,
 		"cmd/schoolgate": {
 			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "resolver/dnswire",
 		},

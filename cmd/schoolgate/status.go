@@ -122,6 +122,9 @@ func printStatus(inv *invocation, s daemon.Status) error {
 			case u.RTTMillis == 0:
 				state = "no answer yet"
 			}
+			if len(u.Without) > 0 {
+				state += ", asked without " + strings.Join(u.Without, " and ")
+			}
 			if u.RTTMillis > 0 {
 				rtt = fmt.Sprintf("%.1f ms", u.RTTMillis)
 			}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"sync"
 )
 
 // saltSize is that of a row's salt, in bytes.
@@ -17,14 +18,17 @@ type link struct {
 
 func (l link) head() Head { return Head{Seq: l.seq, Hash: hex.EncodeToString(l.hash[:])} }
 
+// roomsPool has room for the content and the personal part of a row.
+var roomsPool = sync.Pool{New: func() any { return new([2]fields) }}
+
 // next returns the link of the row that follows l. A repeat has no salt.
 func (l link) next(r row, salt []byte) link {
-	// Room for an ordinary row, so that nothing is allocated.
-	var contentBuf, personalBuf [512]byte
-	content, personal := fields(contentBuf[:0]), fields(append(personalBuf[:0], salt...))
-	kind := r.encode(&content, &personal)
-
-	contentHash, personalHash := sha256.Sum256(content), sha256.Sum256(personal)
+	rooms := roomsPool.Get().(*[2]fields)
+	content, personal := &rooms[0], &rooms[1]
+	*content, *personal = (*content)[:0], append((*personal)[:0], salt...)
+	kind := r.encode(content, personal)
+	contentHash, personalHash := sha256.Sum256(*content), sha256.Sum256(*personal)
+	roomsPool.Put(rooms)
 	next := link{seq: l.seq + 1}
 	var buf [128]byte
 	sealed := fields(append(buf[:0], l.hash[:]...))

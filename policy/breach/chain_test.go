@@ -37,7 +37,7 @@ func filled(t testing.TB) (path string) {
 	if _, err := db.ExecContext(t.Context(), "VACUUM INTO ?", path); err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range []string{"incident", "breach", "repeat", "audit", "gathering"} {
+	for _, table := range []string{"incident", "breach", "repeat", "audit", "gathered"} {
 		if count(t, path, table) == 0 {
 			t.Fatalf("there is nothing in %s", table)
 		}
@@ -251,13 +251,13 @@ func TestRowsTakenOutOrPutInShow(t *testing.T) {
 		"a row in the middle is deleted":      "DELETE FROM audit",
 		"the newest row is cut off":           "DELETE FROM repeat WHERE seq = (SELECT seq FROM head)",
 		"the newest row and head are cut off": "DELETE FROM repeat WHERE seq = (SELECT seq FROM head); UPDATE head SET seq = seq - 1",
-		"everything is deleted":               "DELETE FROM audit; DELETE FROM repeat; DELETE FROM gathering; DELETE FROM breach; DELETE FROM incident",
+		"everything is deleted":               "DELETE FROM audit; DELETE FROM repeat; DELETE FROM gathered; DELETE FROM breach; DELETE FROM incident",
 		"a row is put on top":                 "INSERT INTO audit SELECT (SELECT seq + 1 FROM head), time, what, who, why, detail, salt, hash FROM audit",
 		"a row is put below the first":        "INSERT INTO audit SELECT -7, time, what, who, why, detail, salt, hash FROM audit",
 		"a row is there in two tables":        "INSERT INTO repeat SELECT 2, breach, count, last, hash FROM repeat LIMIT 1",
 		"the head is deleted":                 "DELETE FROM head",
-		"repeats that wait are deleted":       "DELETE FROM gathering",
-		"repeats that wait are changed":       "UPDATE gathering SET count = count + 1",
+		"repeats that wait are deleted":       "DELETE FROM gathered",
+		"repeats that wait are changed":       "UPDATE gathered SET repeats = CAST(repeats || repeats AS BLOB)",
 		"two rows change places": `UPDATE breach SET seq = -1 WHERE seq = 2; UPDATE breach SET seq = 2 WHERE seq = 3;
 			UPDATE breach SET seq = 3 WHERE seq = -1`,
 	} {

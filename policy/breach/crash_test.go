@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // recorder records a new name and three repeats of it each time that it is told to by a line, and says
-// so with a line once Record has returned.
+// so with a line once Record has returned. To an empty line it says when nothing waits to be stored any more.
 func recorder(path string) error {
 	l, err := Open(Options{
 		Path: path, Quiet: time.Minute, Router: &router{},
@@ -41,7 +41,14 @@ func recorder(path string) error {
 	}()
 	p := school(new(testing.B), nil)
 	lines := bufio.NewScanner(os.Stdin)
-	for i := 0; lines.Scan(); i++ {
+	for lines.Scan() {
+		if lines.Text() == "" {
+			for l.queue.waiting() > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			fmt.Println("stored")
+			continue
+		}
 		e := ask(new(testing.B), p, pupil, lines.Text(), time.Now())
 		for range 4 {
 			l.Record(e)
@@ -68,6 +75,12 @@ func TestWhatWasRecordedSurvivesKill9(t *testing.T) {
 		must(t, err)
 		must(t, process.Start())
 		said := bufio.NewScanner(out)
+		untilStored := func() { // BenchmarkDurable says how long that takes
+			fmt.Fprintln(in)
+			if !said.Scan() || said.Text() != "stored" {
+				t.Fatalf("the process said %q: %v", said.Text(), said.Err())
+			}
+		}
 		for i := range 3 {
 			// All but the first are of names known from the life before.
 			fmt.Fprintf(in, "n%d.pornography.example\n", life+i)
@@ -75,10 +88,13 @@ func TestWhatWasRecordedSurvivesKill9(t *testing.T) {
 				t.Fatalf("the process said %q: %v", said.Text(), said.Err())
 			}
 			if i == 0 {
-				time.Sleep(100 * time.Millisecond) // so that the head file is written, and then is behind
+				untilStored()
+				for _, err := os.Stat(headPath(path)); err != nil; _, err = os.Stat(headPath(path)) { // it will be behind
+					time.Sleep(time.Millisecond)
+				}
 			}
 		}
-		time.Sleep(100 * time.Millisecond) // the promise
+		untilStored()
 		must(t, process.Process.Kill())
 		if err := process.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 			t.Fatalf("the process ended with %v", err)

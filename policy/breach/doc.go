@@ -7,7 +7,7 @@
 // A query that is blocked or monitored in a category with a severity is a breach. It is appended when
 // it is first seen within its incident. When the same client asks for the same name in the same
 // category again, that is a repeat: repeats are gathered and appended as one row at the end of the
-// minute, and readers fold them into the breach's count and last.
+// minute, and readers fold them into the breach's count and last, those that still wait too.
 //
 // An incident gathers the breaches of one client in one category and under one title: the title tells
 // hits of a list on trial, and of self-test names, from others. Where many people share an address
@@ -34,6 +34,14 @@
 // and -shm), once an hour at most, and a new record is begun, in which what waits is stored and from
 // which alerts leave again. Alerts that were not yet delivered stay behind in the old one.
 //
+// # What it costs
+//
+// A repeat costs some 0.2 µs among 10,000 names, Record and its share of the transaction together, and
+// 0.5 among 100,000, which are in no processor's cache: the queue remembers over the turns what it has
+// seen, and of which breach it is a repeat, so that neither it nor the writer has to look for text; and
+// what a transaction gathers is one row of the table gathered, some four bytes for each breach
+// (gathering.go). A breach that is seen first costs some 17 µs, more than half of it SQLite's.
+//
 // # When the record is another one
 //
 // Each time that the database is opened it must hold the newest row that is known, with its hash. That
@@ -52,8 +60,11 @@
 //
 // # What is bounded
 //
-// The queue holds 100,000 different events. The writer knows the 100,000 breaches last asked for; an
-// older one that comes again is appended again, to the same incident. At most 100,000 incidents are
+// The queue holds 100,000 different events. It remembers 150,000 that it has seen, all judged by one
+// policy: after a reload, and in a quiet time, it forgets them, so that no policy and no list is held.
+// The writer knows the 200,000 breaches last asked for; an older one that comes again is appended again,
+// to the same incident. When repeats of 100,000 breaches are gathered they are appended before the minute
+// is over; the table of them holds at most twice what is needed, and 200 kB. At most 100,000 incidents are
 // open; above that those longest without a breach rest early. A shared client has at most 100 open
 // incidents by name in one category; further names go into one incident together. An alert names the
 // 50 names most asked for among the incident's first 10,000 breaches.
@@ -90,7 +101,7 @@
 // The table head keeps the newest seq and hash, so that a tail cut off shows. Somebody who can write
 // to the database can of course compute a whole new chain: each alert carries the newest seq and hash
 // to where schoolgate can't reach. The count, last and severity of an incident follow from its
-// breaches; Verify compares them. The tables gathering, watching, turn and outbox are work in hand and
+// breaches; Verify compares them. The tables gathered, watching, turn and outbox are work in hand and
 // are not chained.
 //
 // Order is by seq. Times are those of the clock, and the clock may go back.

@@ -70,7 +70,7 @@ func TestADatabaseThatCannotBeUsed(t *testing.T) {
 				must(t, err)
 			},
 			func(t *testing.T, path string) { must(t, os.Rename(path, path+".aside")) },
-			[]string{"written by a newer schoolgate (schema 99, this one knows 1)", "install that version again"},
+			[]string{"written by a newer schoolgate (schema 99, this one knows 2)", "install that version again"},
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -207,7 +207,7 @@ func TestATransactionThatTookPlaceAllTheSameIsNotRepeated(t *testing.T) {
 	r.ask(t, p, pupil, "pornography.example")
 	// As when the sync after COMMIT fails: complete on disk, and an error all the same.
 	err := r.request(t.Context(), request{do: func(ctx context.Context, w *turn) error {
-		events := []*event{{ask(t, p, pupil, "pornography.example", tenPast), 1, tenPast}}
+		events := batch{{{ask(t, p, pupil, "pornography.example", tenPast), &entry{}, 1, tenPast}}}
 		r.waiting = events
 		if err := errors.Join(w.run(ctx, events, nil), w.end(ctx)); err != nil {
 			return err

@@ -38,6 +38,7 @@ type incident struct {
 	due                int64 // when to tell of what has not been told; 0: there is nothing
 
 	resting, touched bool
+	repeated         int // how many of its breaches have repeats that are not yet appended
 }
 
 // incidentKey is what the breaches of one incident have in common.
@@ -63,7 +64,7 @@ func (i *incident) nextLook() int64 {
 }
 
 // incident returns the open incident of an event, and opens it where there is none.
-func (t *turn) incident(ctx context.Context, e *event, a policy.Attribution, name string) (*incident, error) {
+func (t *turn) incident(ctx context.Context, e *pending, a policy.Attribution, name string) (*incident, error) {
 	base := incidentKey{client: e.Client, category: a.Category, title: a.Title}
 	key := base
 	if a.Shared {
@@ -93,7 +94,7 @@ func (t *turn) incident(ctx context.Context, e *event, a policy.Attribution, nam
 	return found, nil
 }
 
-func (t *turn) openIncident(ctx context.Context, key incidentKey, e *event, a policy.Attribution) (*incident, error) {
+func (t *turn) openIncident(ctx context.Context, key incidentKey, e *pending, a policy.Attribution) (*incident, error) {
 	i := &incident{
 		id: t.ids.next(time.UnixMilli(t.now)), key: key, site: t.site,
 		attribution: a, judged: weak.Make(e.Policy),
@@ -143,10 +144,10 @@ func (k incidentKey) base() incidentKey {
 	return k
 }
 
-// add counts an event in an incident.
-func (t *turn) add(i *incident, e *event) {
-	i.count += e.count
-	i.last = max(i.last, e.last.UnixMilli())
+// add counts breaches or repeats in an incident.
+func (t *turn) add(i *incident, count, last int64) {
+	i.count += count
+	i.last = max(i.last, last)
 	if !i.touched {
 		i.touched = true
 		t.touched = append(t.touched, i)
@@ -256,9 +257,10 @@ func (t *turn) tell(ctx context.Context, i *incident) error {
 		return nil
 	}
 	// What was gathered is appended first, so that the chain in the alert covers all that it counts.
-	_, err := t.appendRepeats(ctx, `SELECT g.breach, g.count, g.last FROM gathering g, breach b
-		WHERE b.seq = g.breach AND b.incident = ? ORDER BY g.breach`, i.seq)
-	if err != nil {
+	if err := t.storeBreaches(ctx); err != nil {
+		return err
+	}
+	if err := t.repeatsOf(ctx, i); err != nil {
 		return err
 	}
 	kind := IncidentContinued
@@ -271,7 +273,8 @@ func (t *turn) tell(ctx context.Context, i *incident) error {
 		First: time.UnixMilli(i.first), Last: time.UnixMilli(i.last), Chain: t.link.head(),
 	}
 	if !i.attribution.Confidential {
-		if n.Names, err = incidentNames(ctx, t.store, i.seq); err != nil {
+		var err error
+		if n.Names, err = incidentNames(ctx, t.store, i.seq, nil); err != nil {
 			return err
 		}
 	}
@@ -281,7 +284,7 @@ func (t *turn) tell(ctx context.Context, i *incident) error {
 		}
 	}
 	i.told, i.toldAt, i.due = i.count, t.now, 0
-	_, err = t.store.exec(ctx, "UPDATE watching SET told = ?, told_at = ? WHERE incident = ?", i.told, i.toldAt, i.seq)
+	_, err := t.store.exec(ctx, "UPDATE watching SET told = ?, told_at = ? WHERE incident = ?", i.told, i.toldAt, i.seq)
 	return err
 }
 

@@ -159,7 +159,10 @@ func TestManyNamesInOneIncident(t *testing.T) {
 }
 
 func TestForgottenBreachesAreAppendedAgainToTheSameIncident(t *testing.T) {
-	r := start(t, t.TempDir(), newClock(), nil, func(l *Log) { l.writer.known.Resize(1) })
+	r := start(t, t.TempDir(), newClock(), nil, func(l *Log) {
+		l.writer.known.Resize(1)
+		l.queue.forget()
+	})
 	p := school(t, nil)
 	r.ask(t, p, pupil, "a.pornography.example", "b.pornography.example")
 	r.ask(t, p, pupil, "a.pornography.example")
@@ -279,7 +282,7 @@ func TestRestart(t *testing.T) {
 		r := start(t, t.TempDir(), newClock(), func(o *Options) { o.Path = path }, nil)
 		r.path = path
 		r.tick(t, time.Minute)
-		if n := count(t, path, "gathering"); n != 0 {
+		if n := count(t, path, "gathered"); n != 0 {
 			t.Errorf("%d still wait", n)
 		}
 		if diff := cmp.Diff(before, r.breaches(t, Filter{})); diff != "" {
@@ -339,7 +342,7 @@ func TestTheClockMayJump(t *testing.T) {
 		if diff := cmp.Diff([]told{{IncidentContinued, 4}}, r.told()); diff != "" {
 			t.Error(diff)
 		}
-		if n := count(t, r.path, "gathering"); n != 0 {
+		if n := count(t, r.path, "gathered"); n != 0 {
 			t.Errorf("%d repeats wait", n)
 		}
 		ids := []string{}

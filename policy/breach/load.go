@@ -5,10 +5,13 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -17,7 +20,7 @@ import (
 
 // load reads from the database what the writer has to know to write on.
 func load(ctx context.Context, s *store, router Router, now time.Time, quiet time.Duration) (*writer, error) {
-	known, err := simplelru.NewLRU[breachKey, knownBreach](maxKnown, nil)
+	known, err := simplelru.NewLRU[breachKey, *knownBreach](maxKnown, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -37,14 +40,7 @@ func load(ctx context.Context, s *store, router Router, now time.Time, quiet tim
 	if err := w.loadKnown(ctx, incidents); err != nil {
 		return nil, err
 	}
-	var gathered bool
-	if err := s.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM gathering)").Scan(&gathered); err != nil {
-		return nil, err
-	}
-	if gathered {
-		w.minute = endOfMinute(now.UnixMilli())
-	}
-	return w, nil
+	return w, w.loadGathered(ctx, incidents, endOfMinute(now.UnixMilli()))
 }
 
 // newest returns the link to write on from: the head, unless there is none or there are rows above it.
@@ -130,7 +126,7 @@ func (w *writer) loadKnown(ctx context.Context, incidents map[int64]*incident) e
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var b knownBreach
+		b := &knownBreach{}
 		var incident int64
 		var category, severity, name string
 		var client Client
@@ -142,9 +138,51 @@ func (w *writer) loadKnown(ctx context.Context, incidents map[int64]*incident) e
 			continue // somebody took its row away
 		}
 		b.severity, _ = policy.ParseSeverity(severity)
-		w.known.Add(breachKey{client.policy(), withoutDot(name), category, b.incident.key.title}, b)
+		w.known.Add(breachKey{unique.Make(scope{client.policy(), category, b.incident.key.title}), withoutDot(name)}, b)
 	}
 	return rows.Err()
+}
+
+// loadGathered reads back the repeats that wait to be appended, at a minute's end. What is damaged is
+// left out, and the table written anew, so that writing goes on: the verification finds that the
+// incident counts more.
+func (w *writer) loadGathered(ctx context.Context, incidents map[int64]*incident, minute int64) error {
+	found, n, err := readGathered(ctx, w.store.conn, math.MinInt64, math.MaxInt64)
+	if w.stored = n; errors.As(err, new(*damagedError)) {
+		w.stored = 1 << 30
+	} else if err != nil {
+		return err
+	}
+	if w.stored == 0 {
+		return nil
+	}
+	w.minute = minute
+	breaches := map[int64]*knownBreach{}
+	for _, b := range w.known.Values() {
+		breaches[b.seq] = b
+	}
+	nobody := &incident{resting: true}
+	for _, seq := range slices.Sorted(maps.Keys(found)) {
+		s, b := found[seq], breaches[seq]
+		if s.count <= 0 {
+			continue
+		}
+		if b == nil {
+			b = &knownBreach{incident: nobody}
+			var of int64
+			err := w.store.conn.QueryRowContext(ctx, "SELECT seq, incident FROM breach WHERE seq = ?", seq).Scan(&b.seq, &of)
+			if errors.Is(err, sql.ErrNoRows) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if i := incidents[of]; i != nil {
+				b.incident = i
+			}
+		}
+		w.put(b, s.count, s.last)
+	}
+	return nil
 }
 
 func (c *Client) policy() policy.Client {

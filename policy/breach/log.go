@@ -60,12 +60,14 @@ type Log struct {
 	done     chan struct{} // closed when Run has ended
 
 	// The writer's own, used by Open and then by Run alone.
-	writer   *writer // nil while the database can't be used
-	waiting  []*event
-	unsure   int64 // the transaction that failed and may have taken place all the same; 0: none
-	pause    time.Duration
-	retryAt  time.Time // by the real clock
-	saidLost int64
+	writer  *writer // nil while the database can't be used
+	waiting batch
+	// generation is how many writers there have been.
+	generation int
+	unsure     int64 // the transaction that failed and may have taken place all the same; 0: none
+	pause      time.Duration
+	retryAt    time.Time // by the real clock
+	saidLost   int64
 
 	// The writer's own too: whether the record is still the one that was written.
 	last     link // the newest that is known to be stored; its seq is 0 where none is known
@@ -144,7 +146,7 @@ func (l *Log) Record(e policy.Event) {
 	if e.Verdict.Severity == policy.SeverityNone {
 		return
 	}
-	if !l.queue.add(e) {
+	if !l.queue.add(&e) {
 		l.metrics.dropped.Inc()
 	}
 }

@@ -174,7 +174,7 @@ func TestRepeats(t *testing.T) {
 		if diff := cmp.Diff(want, inShort(r.breaches(t, Filter{}))); diff != "" {
 			t.Error(diff)
 		}
-		if n := count(t, r.path, "gathering"); n != 0 {
+		if n := count(t, r.path, "gathered"); n != 0 {
 			t.Errorf("%d repeats were not appended", n)
 		}
 		verify(t, r.path)

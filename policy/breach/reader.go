@@ -1,20 +1,26 @@
 package breach
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
 
 // page is how many rows are read at once: so that a slow consumer doesn't hold a snapshot of the
-// database, which would make its log grow.
-const page = 1000
+// database, which would make its log grow. Of incidents it is fewer: each has its names.
+const (
+	page          = 1000
+	incidentsPage = 100
+)
 
 // Reader reads the record, with or without a resolver that writes it. Safe for concurrent use.
 type Reader struct {
@@ -54,10 +60,8 @@ func (r *Reader) Close() error { return r.db.Close() }
 
 const breachQuery = `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_type, b.transport, b.category, b.categories,
 	b.severity, b.action, b.list, b.via, b.client_ip, b.client_mac, b.client_name, b.client_user, b.query_name, b.entry,
-	b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
-		+ coalesce((SELECT count FROM gathering WHERE breach = b.seq), 0),
-	max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0),
-		coalesce((SELECT last FROM gathering WHERE breach = b.seq), 0)),
+	b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0),
+	max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0)),
 	(SELECT id FROM incident WHERE seq = b.incident)
 	FROM breach b WHERE b.seq >= ? AND b.seq <= ?`
 
@@ -80,16 +84,27 @@ func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) erro
 	where.add(!f.To.IsZero(), "b.time < ?", f.To.UnixMilli())
 	query := where.complete(breachQuery, "b.seq")
 	for first <= last {
-		rows, err := r.db.QueryContext(ctx, query, where.args(first, last, page)...)
-		if err != nil {
-			return fmt.Errorf("read breaches: %w", err)
-		}
-		breaches, err := collect(rows, f.scanBreach)
+		var breaches []foundBreach
+		err := r.snapshot(ctx, func(tx *sql.Tx) error {
+			rows, err := tx.QueryContext(ctx, query, where.args(first, last, page)...)
+			if err != nil {
+				return err
+			}
+			if breaches, err = collect(rows, scanBreach); err != nil || len(breaches) == 0 {
+				return err
+			}
+			gathered, _, err := readGathered(ctx, tx, breaches[0].Seq, breaches[len(breaches)-1].Seq)
+			for i := range breaches {
+				breaches[i].add(gathered[breaches[i].Seq])
+			}
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("read breaches: %w", err)
 		}
 		for _, b := range breaches {
-			if err := yield(b); err != nil {
+			b.Time, b.Last = f.stamp(b.time), f.stamp(b.last)
+			if err := yield(b.Breach); err != nil {
 				return err
 			}
 		}
@@ -116,28 +131,35 @@ func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) e
 	}
 	query := where.complete(incidentQuery, "seq")
 	for first <= last {
-		rows, err := r.db.QueryContext(ctx, query, where.args(first, last, page)...)
-		if err != nil {
-			return fmt.Errorf("read incidents: %w", err)
-		}
-		incidents, err := collect(rows, f.scanIncident)
+		var incidents []foundIncident
+		err := r.snapshot(ctx, func(tx *sql.Tx) error {
+			rows, err := tx.QueryContext(ctx, query, where.args(first, last, incidentsPage)...)
+			if err != nil {
+				return err
+			}
+			if incidents, err = collect(rows, f.scanIncident); err != nil || len(incidents) == 0 {
+				return err
+			}
+			gathered, _, err := readGathered(ctx, tx, incidents[0].seq, math.MaxInt64)
+			for n := range incidents {
+				if i := &incidents[n]; err == nil && !i.confidential {
+					i.Names, err = incidentNames(ctx, tx, i.seq, gathered)
+				}
+			}
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("read incidents: %w", err)
 		}
 		for _, i := range incidents {
-			if !i.confidential {
-				if i.Names, err = incidentNames(ctx, r.db, i.seq); err != nil {
-					return fmt.Errorf("read incidents: %w", err)
-				}
-			}
 			if err := yield(i.Incident); err != nil {
 				return err
 			}
 		}
-		if len(incidents) < page {
+		if len(incidents) < incidentsPage {
 			return nil
 		}
-		first = incidents[page-1].seq + 1
+		first = incidents[incidentsPage-1].seq + 1
 	}
 	return nil
 }
@@ -168,16 +190,36 @@ func (r *Reader) span(ctx context.Context, table, column string, f Filter) (firs
 	return low.Int64, high.Int64, nil
 }
 
-func (f Filter) scanBreach(rows *sql.Rows) (b Breach, err error) {
-	var at, last int64
+// snapshot reads what belongs together, so that no repeat is missed or counted twice because it is
+// appended in between.
+func (r *Reader) snapshot(ctx context.Context, read func(*sql.Tx) error) error {
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing was written
+	return read(tx)
+}
+
+// foundBreach is a Breach with its times in Unix milliseconds.
+type foundBreach struct {
+	Breach
+	time, last int64
+}
+
+func (b *foundBreach) add(repeats sum) {
+	b.Count += repeats.count
+	b.last = max(b.last, repeats.last)
+}
+
+func scanBreach(rows *sql.Rows) (b foundBreach, err error) {
 	var categories string
-	err = rows.Scan(&b.Seq, &b.ID, &at, &b.Site, &b.Group, &b.Query.Type, &b.Query.Transport, &b.Category, &categories,
+	err = rows.Scan(&b.Seq, &b.ID, &b.time, &b.Site, &b.Group, &b.Query.Type, &b.Query.Transport, &b.Category, &categories,
 		&b.Severity, &b.Action, &b.Rule.List, &b.Rule.Via, &b.Client.IP, &b.Client.MAC, &b.Client.Name, &b.Client.User,
-		&b.Query.Name, &b.Rule.Entry, &b.Count, &last, &b.Incident)
+		&b.Query.Name, &b.Rule.Entry, &b.Count, &b.last, &b.Incident)
 	if err != nil {
 		return b, err
 	}
-	b.Time, b.Last = f.stamp(at), f.stamp(last)
 	err = json.Unmarshal([]byte(categories), &b.Categories)
 	return b, err
 }
@@ -210,21 +252,34 @@ type multiQuerier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// incidentNames returns the names that an incident is about, as Notice.Names has them.
-func incidentNames(ctx context.Context, q multiQuerier, incident int64) ([]NameCount, error) {
-	rows, err := q.QueryContext(ctx, `SELECT query_name, sum(count) AS total FROM (
-		SELECT b.query_name, b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
-			+ coalesce((SELECT count FROM gathering WHERE breach = b.seq), 0) AS count
-		FROM breach b WHERE b.incident = ? ORDER BY b.seq LIMIT ?)
-		GROUP BY query_name ORDER BY total DESC, query_name LIMIT ?`, incident, maxCounted, maxNames)
+// incidentNames returns the names that an incident is about, as Notice.Names has them, with what is
+// gathered of its breaches.
+func incidentNames(ctx context.Context, q multiQuerier, incident int64, gathered sums) ([]NameCount, error) {
+	rows, err := q.QueryContext(ctx, `SELECT seq, query_name, count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
+		FROM breach b WHERE incident = ? ORDER BY seq LIMIT ?`, incident, maxCounted)
 	if err != nil {
 		return nil, err
 	}
-	return collect(rows, func(rows *sql.Rows) (n NameCount, err error) {
-		err = rows.Scan(&n.Name, &n.Count)
-		n.Name = withoutDot(n.Name)
-		return n, err
-	})
+	defer rows.Close()
+	counts := map[string]int64{}
+	for rows.Next() {
+		var seq, count int64
+		var name string
+		if err := rows.Scan(&seq, &name, &count); err != nil {
+			return nil, err
+		}
+		counts[name] += count + gathered[seq].count
+	}
+	names := make([]NameCount, 0, len(counts))
+	for name, count := range counts {
+		names = append(names, NameCount{name, count})
+	}
+	slices.SortFunc(names, func(a, b NameCount) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name)) })
+	names = slices.Clip(names[:min(len(names), maxNames)])
+	for i := range names {
+		names[i].Name = withoutDot(names[i].Name)
+	}
+	return names, rows.Err()
 }
 
 // collect reads rows to their end and closes them. It returns an empty slice, not nil, for none.

@@ -120,8 +120,8 @@ func (l *Log) attempt(ctx context.Context, requests []request) (answers []error,
 	if err != nil {
 		return nil, err
 	}
+	l.queue.release(l.waiting)
 	l.unsure, l.waiting = 0, nil
-	l.queue.release()
 	if again {
 		l.queue.nudge() // what came in the meantime is still in the queue
 	}
@@ -148,10 +148,13 @@ func (l *Log) connect(ctx context.Context) error {
 	}
 	if l.unsure != 0 && w.number == l.unsure && !replaced {
 		// COMMIT returned an error, but what it wrote was complete on disk.
+		l.queue.release(l.waiting)
 		l.waiting = nil
-		l.queue.release()
 		l.queue.nudge()
 	}
+	l.queue.forget() // what is remembered says which breach of another writer it was
+	l.generation++
+	w.generation = l.generation
 	l.writer, l.unsure = w, 0
 	l.mu.Lock()
 	l.reader = s.read

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unique"
 	"weak"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -16,10 +17,7 @@ import (
 )
 
 // maxKnown is how many breaches the writer knows again without looking into the database.
-const maxKnown = 100_000
-
-// maxFlush is how many repeats one transaction appends, so that a breach need not wait for many.
-const maxFlush = 2000
+const maxKnown = 200_000
 
 // writer is the open database with what has to be known of it to write on. A transaction that fails
 // may leave it ahead of the database: it is then thrown away and loaded again. Times are Unix
@@ -35,26 +33,47 @@ type writer struct {
 	maxOpen    int                 // of open
 	crowd      map[incidentKey]int // how many of open are by name, by their key without the name
 	bySeverity [policy.SeverityCritical + 1]int
-	known      *simplelru.LRU[breachKey, knownBreach]
+	known      *simplelru.LRU[breachKey, *knownBreach]
+	// generation is another one for each writer: what an entry of the queue says of its breach holds for
+	// the writer that said it.
+	generation int
+	gathering
+	rows []any // the columns of breaches that are to be stored
 
-	minute int64 // when the gathered repeats are to be appended; 0: there are none
 	next   int64 // no incident has anything due before
 	looked int64 // when the clock was last read
 }
 
-// breachKey is what makes a query a repeat of a breach.
+// breachKey is what makes a query a repeat of a breach. What the breaches of a client have in common is
+// kept once.
 type breachKey struct {
+	scope unique.Handle[scope]
+	name  string // as text without a final dot; the real one
+}
+
+type scope struct {
 	client   policy.Client
-	name     string // as text without a final dot; the real one
 	category string
 	title    string // the category's: a hit of a list on trial is no repeat of another
 }
 
+// knownBreach is what the writer knows of a breach.
 type knownBreach struct {
-	seq      int64
-	incident *incident
-	severity policy.Severity
+	seq        int64
+	incident   *incident // never nil
+	severity   policy.Severity
+	superseded bool // by a newer breach of the same key
+	generation int  // of the writer
+
+	listed      bool  // whether it is in gathering.repeated
+	count, last int64 // of its repeats that are not yet appended
 }
+
+const (
+	breachColumns = 24
+	// breachesAtOnce is how many breaches one statement stores: a fifth less work than one each.
+	breachesAtOnce = 16
+)
 
 // settings are those of the Log at the beginning of a turn.
 type settings struct {
@@ -66,15 +85,19 @@ type settings struct {
 type turn struct {
 	*writer
 	settings
-	now      int64
-	touched  []*incident // whose row is to be updated
-	answers  []error     // to the requests
-	enqueued bool
+	now     int64
+	policy  *policy.Policy // of the newest event
+	judged  weak.Pointer[policy.Policy]
+	touched []*incident // whose row is to be updated
+	// byIncident is gathering.repeated by incident, once that was asked for.
+	byIncident map[*incident][]*knownBreach
+	answers    []error // to the requests
+	enqueued   bool
 }
 
 // commit stores events, does what the requests ask and what is due, in one transaction. After an error
 // the writer is of no more use.
-func (w *writer) commit(ctx context.Context, now time.Time, s settings, events []*event, requests []request) (*turn, error) {
+func (w *writer) commit(ctx context.Context, now time.Time, s settings, events batch, requests []request) (*turn, error) {
 	t := &turn{writer: w, settings: s, now: now.UnixMilli()}
 	if w.store.replaced() {
 		return nil, fmt.Errorf("%s is no longer the file that was opened", w.store.path)
@@ -112,8 +135,11 @@ func (t *turn) transact(ctx context.Context, do func() error) error {
 	return nil
 }
 
-// end stores how far the chain and the transactions have come.
+// end stores what is gathered, and how far the chain and the transactions have come.
 func (t *turn) end(ctx context.Context) error {
+	if err := t.storeGathered(ctx); err != nil {
+		return fmt.Errorf("store repeats: %w", err)
+	}
 	t.number++
 	if _, err := t.store.exec(ctx, "UPDATE turn SET number = ?", t.number); err != nil {
 		return err
@@ -122,11 +148,16 @@ func (t *turn) end(ctx context.Context) error {
 	return err
 }
 
-func (t *turn) run(ctx context.Context, events []*event, requests []request) error {
-	for _, e := range events {
-		if err := t.event(ctx, e); err != nil {
-			return fmt.Errorf("store breach: %w", err)
+func (t *turn) run(ctx context.Context, events batch, requests []request) error {
+	for _, c := range events {
+		for i := range c {
+			if err := t.event(ctx, &c[i]); err != nil {
+				return fmt.Errorf("store breach: %w", err)
+			}
 		}
+	}
+	if err := t.storeBreaches(ctx); err != nil {
+		return fmt.Errorf("store breaches: %w", err)
 	}
 	if err := t.repeats(ctx, requests); err != nil {
 		return fmt.Errorf("store repeats: %w", err)
@@ -144,35 +175,49 @@ func (t *turn) run(ctx context.Context, events []*event, requests []request) err
 	return nil
 }
 
-// event stores one event with the times that it was seen again before now.
-func (t *turn) event(ctx context.Context, e *event) error {
-	category := e.Verdict.Category
-	key := breachKey{e.Client, e.Name.String(), e.Policy.CategoryName(category), e.Policy.CategoryTitle(category)}
-	at := e.Time.UnixMilli()
-	known, _ := t.known.Get(key)
+// event stores one event with the times that it was seen again before now. Most are repeats, and of
+// those the queue's entry says of which breach.
+func (t *turn) event(ctx context.Context, e *pending) error {
+	b, key := e.entry.stored, breachKey{}
+	if b == nil || b.generation != t.generation || b.superseded {
+		key = keyOf(e)
+		b, _ = t.known.Get(key)
+	}
+	if t.policy != e.Policy {
+		t.policy, t.judged = e.Policy, weak.Make(e.Policy)
+	}
 	// A new policy may have given the group other receivers, so each incident is attributed again.
-	if i := known.incident; i == nil || i.rested(at) || i.judged != weak.Make(e.Policy) || e.Verdict.Severity > known.severity {
+	if b == nil || b.incident.rested(e.Time.UnixMilli()) || b.incident.judged != t.judged || e.Verdict.Severity > b.severity {
 		a := e.Policy.Attribution(e.Event)
+		if key == (breachKey{}) {
+			key = keyOf(e)
+		}
 		incident, err := t.incident(ctx, e, a, key.name)
 		if err != nil {
 			return err
 		}
-		if incident != i || e.Verdict.Severity > known.severity {
+		if b == nil || b.incident != incident || e.Verdict.Severity > b.severity {
+			if b != nil {
+				b.superseded = true
+			}
 			return t.breach(ctx, e, a, key, incident)
 		}
 	}
-	_, err := t.store.exec(ctx, `INSERT INTO gathering VALUES (?, ?, ?) ON CONFLICT (breach)
-		DO UPDATE SET count = count + excluded.count, last = max(last, excluded.last)`,
-		known.seq, e.count, e.last.UnixMilli())
-	if t.minute == 0 {
-		t.minute = endOfMinute(t.now)
+	e.entry.stored = b
+	if !b.listed {
+		t.known.Add(keyOf(e), b) // once a minute it is told that the breach is still asked for
 	}
-	t.add(known.incident, e)
-	return err
+	t.gather(b, e.count, e.last.UnixMilli())
+	return nil
 }
 
-// breach appends an event as a breach of the incident.
-func (t *turn) breach(ctx context.Context, e *event, a policy.Attribution, key breachKey, incident *incident) error {
+func keyOf(e *pending) breachKey {
+	c := e.Verdict.Category
+	return breachKey{unique.Make(scope{e.Client, e.Policy.CategoryName(c), e.Policy.CategoryTitle(c)}), e.Name.String()}
+}
+
+// breach appends an event as a breach of the incident, which storeBreaches stores.
+func (t *turn) breach(ctx context.Context, e *pending, a policy.Attribution, key breachKey, incident *incident) error {
 	categories, err := json.Marshal(a.Categories)
 	if err != nil {
 		return err
@@ -190,69 +235,32 @@ func (t *turn) breach(ctx context.Context, e *event, a policy.Attribution, key b
 	}
 	salt := newSalt()
 	next := t.link.next(&r, salt)
-	_, err = t.store.exec(ctx, "INSERT INTO breach VALUES ("+placeholders(24)+")", next.seq, r.id, r.time, r.site, r.group,
+	t.rows = append(t.rows, next.seq, r.id, r.time, r.site, r.group,
 		r.qtype, r.transport, r.category, r.categories, r.severity, r.action, r.list, r.via, r.count, r.last, r.incident,
 		r.client.IP, r.client.MAC, r.client.Name, r.client.User, r.name, r.entry, salt, next.hash[:])
-	if err != nil {
-		return err
+	if len(t.rows) == breachColumns*breachesAtOnce {
+		if err := t.storeBreaches(ctx); err != nil {
+			return err
+		}
 	}
 	t.link = next
-	t.known.Add(key, knownBreach{next.seq, incident, a.Severity})
-	t.add(incident, e)
+	e.entry.stored = &knownBreach{seq: next.seq, incident: incident, severity: a.Severity, generation: t.generation}
+	t.known.Add(key, e.entry.stored)
+	t.add(incident, e.count, r.last)
 	return nil
 }
 
-// repeats appends what was gathered, when the minute is over or a request says so.
-func (t *turn) repeats(ctx context.Context, requests []request) error {
-	limit := 0
-	if t.minuteOver() {
-		limit = maxFlush
-	}
-	for _, r := range requests {
-		if r.flush {
-			limit = -1 // all
-		}
-	}
-	if limit == 0 {
+// storeBreaches stores the breaches that were appended since the last time.
+func (t *turn) storeBreaches(ctx context.Context) error {
+	if len(t.rows) == 0 {
 		return nil
 	}
-	n, err := t.appendRepeats(ctx, "SELECT breach, count, last FROM gathering ORDER BY breach LIMIT ?", limit)
-	if n != maxFlush {
-		t.minute = 0
-	}
+	row := "(" + placeholders(breachColumns) + "), "
+	rows := strings.Repeat(row, len(t.rows)/breachColumns)
+	_, err := t.store.exec(ctx, "INSERT INTO breach VALUES "+strings.TrimSuffix(rows, ", "), t.rows...)
+	clear(t.rows)
+	t.rows = t.rows[:0]
 	return err
-}
-
-// appendRepeats appends the gathered repeats that a query selects, and returns how many.
-func (t *turn) appendRepeats(ctx context.Context, query string, arg any) (int, error) {
-	rows, err := t.store.QueryContext(ctx, query, arg)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	var repeats []repeatRow
-	for rows.Next() {
-		var r repeatRow
-		if err := rows.Scan(&r.breach, &r.count, &r.last); err != nil {
-			return 0, err
-		}
-		repeats = append(repeats, r)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return 0, err
-	}
-	for _, r := range repeats {
-		next := t.link.next(&r, nil)
-		_, err := t.store.exec(ctx, "INSERT INTO repeat VALUES (?, ?, ?, ?, ?)", next.seq, r.breach, r.count, r.last, next.hash[:])
-		if err != nil {
-			return 0, err
-		}
-		if _, err := t.store.exec(ctx, "DELETE FROM gathering WHERE breach = ?", r.breach); err != nil {
-			return 0, err
-		}
-		t.link = next
-	}
-	return len(repeats), nil
 }
 
 // audit appends an act.
@@ -271,23 +279,20 @@ func (t *turn) audit(ctx context.Context, act Act) error {
 
 // due reports whether time alone gives the writer something to do.
 func (t *turn) due() bool {
-	return t.minuteOver() || t.watches() && (t.now >= t.next || t.now < t.looked)
+	return t.over(t.now) || t.watches() && (t.now >= t.next || t.now < t.looked)
 }
 
 // watches reports whether there are incidents to tell of or to rest as time goes by.
 func (w *writer) watches() bool { return w.router != nil && len(w.open) > 0 }
-
-// minuteOver reports whether the gathered repeats are to be appended. A clock that went back does not
-// put it off.
-func (t *turn) minuteOver() bool {
-	return t.minute != 0 && (t.now >= t.minute || t.minute > endOfMinute(t.now))
-}
 
 // idle returns how long nothing is due.
 func (w *writer) idle(now time.Time) time.Duration {
 	wait := time.Minute // then it is seen whether the file is still there
 	if w.watches() {
 		wait = min(lookAgain, time.Duration(w.next-now.UnixMilli())*time.Millisecond)
+	}
+	if w.over(now.UnixMilli()) {
+		return 0
 	}
 	if w.minute != 0 {
 		wait = min(wait, lookAgain, time.Duration(w.minute-now.UnixMilli())*time.Millisecond)

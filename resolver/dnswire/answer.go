@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 )
 
 // record is one resource record as offsets into its message.
@@ -46,6 +45,9 @@ type Answer struct {
 	TC bool
 	// EDNS says that the response has an OPT record: whoever sent it knows EDNS.
 	EDNS bool
+	// Cookies are the data of the first COOKIE option, as they came: a part of the message that was read; nil
+	// where there is none. They are not looked for where TC is set.
+	Cookies []byte
 	// Negative says that there is no record of the type asked for: NXDOMAIN or NODATA (RFC 2308).
 	Negative bool
 	// SOA says that a negative answer has the SOA record without which it may not be kept.
@@ -58,8 +60,8 @@ type Answer struct {
 // ParseAnswer checks that msg is a well-formed response to the question (the key of its name, type
 // and class IN), whatever the case of its letters, and writes anew what is handed on:
 //
-//   - of the answer section, the records of the QNAME and of the names to which its CNAME and DNAME
-//     records lead: nothing else was asked for, and nobody would judge it;
+//   - of the answer section, the records asked for of the QNAME, or of the name to which its CNAME and DNAME
+//     records lead, and those, in their order: nothing else was asked for;
 //   - of the authority section, where the answer is negative or keepAuthority is set, the records that
 //     say so: SOA, NS, and those of DNSSEC;
 //   - of the additional section nothing.
@@ -67,8 +69,9 @@ type Answer struct {
 // A server that does not understand a query may say so without the question (RFC 6891 §7): then there is
 // no Msg either.
 //
-// ErrMismatch says that the message answers another question: the right one may still come. The
-// message is only read.
+// ErrMismatch says that the message answers another question: the right one may still come. Of the
+// message nothing changes but the case of its question, which is that of name then: so what is compressed to
+// it does not come out in the case in which it happened to be asked (see MixCase).
 func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority bool) (Answer, error) {
 	var a Answer
 	if len(msg) < headerLen || len(msg) > maxMessage {
@@ -90,6 +93,7 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 		binary.BigEndian.Uint16(msg[off:]) != typ || binary.BigEndian.Uint16(msg[off+2:]) != ClassIN {
 		return a, ErrMismatch
 	}
+	copy(msg[headerLen:], name)
 	off += 4
 	a.Rcode = flags & 0xF
 	a.TC = flags&FlagTC != 0
@@ -99,7 +103,7 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 
 	w := newWriter(msg, name, typ)
 	a.Negative = true
-	if off, err = w.answers(off, int(binary.BigEndian.Uint16(msg[6:])), &a, typ); err != nil {
+	if off, err = w.answers(off, int(binary.BigEndian.Uint16(msg[6:])), &a, typ, keepAuthority); err != nil {
 		return a, err
 	}
 	answers := w.count
@@ -117,6 +121,9 @@ func ParseAnswer(msg []byte, id uint16, name []byte, typ uint16, keepAuthority b
 		if rr.Type == TypeOPT {
 			a.EDNS = true
 			a.Rcode |= uint16(rr.TTL>>24) << 4
+			if a.Cookies == nil {
+				a.Cookies = cookiesIn(msg[rr.Data:rr.End])
+			}
 		}
 		off = rr.End
 	}
@@ -141,6 +148,9 @@ type writer struct {
 	// names are the offsets in out of names that stand there in full, for pointers: the QNAME with each
 	// name above it, and the owners and targets since, at most maxNames.
 	names []uint16
+	// derived says that there is a DNAME record: the CNAME record with it is made of the name in the case in
+	// which it was asked.
+	derived bool
 	// stripECH leaves the keys of Encrypted Client Hello out.
 	stripECH bool
 }
@@ -162,102 +172,6 @@ func newWriter(msg, name []byte, typ uint16) *writer {
 	}
 	return w
 }
-
-// answers writes those of count records at off that belong to the answer's chain of names.
-func (w *writer) answers(off, count int, a *Answer, typ uint16) (end int, err error) {
-	chain := [][]byte{w.out[headerLen : len(w.out)-4]}
-	for range count {
-		owner := off
-		rr, err := parseRecord(w.msg, off)
-		if err != nil {
-			return 0, ErrFormat
-		}
-		off = rr.End
-		var buf [MaxName]byte
-		key, _, err := AppendName(buf[:0], w.msg, owner)
-		if err != nil {
-			return 0, ErrFormat
-		}
-		ours := slices.ContainsFunc(chain, func(name []byte) bool {
-			return bytes.Equal(name, key) || rr.Type == TypeDNAME && bytes.HasSuffix(name, key) && onLabel(name, len(name)-len(key))
-		})
-		if !ours {
-			// It must be well-formed all the same: what a sender gets wrong here it may get wrong elsewhere.
-			if _, err := w.data(nil, rr); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		if rr.Type == typ {
-			a.Negative = false
-		}
-		if rr.Type == TypeCNAME && len(chain) < maxChain {
-			target, _, err := AppendName(nil, w.msg, rr.Data)
-			if err != nil {
-				return 0, ErrFormat
-			}
-			chain = append(chain, target)
-		}
-		if err := w.record(owner, rr, rr.TTL); err != nil {
-			return 0, err
-		}
-	}
-	return off, nil
-}
-
-// maxChain is how many CNAME records in a row are believed.
-const maxChain = 32
-
-// onLabel reports whether a label of the key begins at off.
-func onLabel(key []byte, off int) bool {
-	at := 0
-	for at < off {
-		at += int(key[at]) + 1
-	}
-	return at == off
-}
-
-// authority writes what of the authority section is handed on.
-func (w *writer) authority(off, count int, a *Answer, keep bool) (end int, err error) {
-	keep = keep || a.Negative
-	for range count {
-		owner := off
-		rr, err := parseRecord(w.msg, off)
-		if err != nil {
-			return 0, ErrFormat
-		}
-		off = rr.End
-		wanted := false
-		ttl := rr.TTL
-		switch rr.Type {
-		case TypeSOA:
-			wanted = keep
-			if a.Negative && rr.End-rr.Data >= 4 {
-				a.SOA = true
-				ttl = min(ttl, binary.BigEndian.Uint32(w.msg[rr.End-4:]))
-			}
-		case TypeNS, typeDS, typeRRSIG, typeNSEC, typeNSEC3:
-			wanted = keep
-		}
-		if !wanted {
-			if _, err := w.data(nil, rr); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		if err := w.record(owner, rr, ttl); err != nil {
-			return 0, err
-		}
-	}
-	return off, nil
-}
-
-const (
-	typeDS    uint16 = 43
-	typeRRSIG uint16 = 46
-	typeNSEC  uint16 = 47
-	typeNSEC3 uint16 = 50
-)
 
 // record writes a record whose owner is at owner in the message that is read.
 func (w *writer) record(owner int, rr record, ttl uint32) error {
@@ -358,6 +272,11 @@ func (w *writer) data(dst []byte, rr record) ([]byte, error) {
 			var err error
 			if dst, off, err = appendRaw(dst, w.msg[:rr.End], off); err != nil {
 				return nil, ErrFormat
+			}
+			if rr.Type == TypeCNAME && w.derived {
+				for i, b := range dst[start:] {
+					dst[start+i] = lower[b]
+				}
 			}
 			if rr.Type == TypeCNAME && start > 0 {
 				w.remember(start) // the next owner, as a rule

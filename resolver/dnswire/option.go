@@ -34,9 +34,9 @@ func (q *Query) noteHops(value []byte) {
 	}
 }
 
-// AppendQueryOptions appends options to msg, a query that AppendQuery has just made: the hops, unless
-// there are none, and padding up to a multiple of block octets (RFC 8467 §4.1), unless that is 0.
-func AppendQueryOptions(msg []byte, hops []Marker, block int) []byte {
+// AppendQueryOptions appends options to msg, a query that AppendQuery has just made: the hops and
+// the cookies, unless there are none, and padding up to a multiple of block octets (RFC 8467 §4.1), unless that is 0.
+func AppendQueryOptions(msg []byte, hops []Marker, cookies []byte, block int) []byte {
 	start := len(msg)
 	if len(hops) > 0 {
 		msg = appendOption(msg, optionHops, len(hopsMagic)+len(hops)*len(Marker{}))
@@ -44,6 +44,9 @@ func AppendQueryOptions(msg []byte, hops []Marker, block int) []byte {
 		for _, h := range hops {
 			msg = append(msg, h[:]...)
 		}
+	}
+	if len(cookies) > 0 {
+		msg = append(appendOption(msg, OptionCookie, len(cookies)), cookies...)
 	}
 	if block > 0 {
 		size := (block - (len(msg)+optionLen)%block) % block
@@ -83,4 +86,20 @@ func notUnderstood(response []byte) bool {
 	rcode := binary.BigEndian.Uint16(response[2:]) & 0xF
 	return len(response) == headerLen && binary.BigEndian.Uint64(response[4:]) == 0 &&
 		(rcode == RcodeFormErr || rcode == RcodeNotImp)
+}
+
+// cookiesIn returns the data of the first COOKIE option, not nil if there is one. Options that are cut off
+// are none.
+func cookiesIn(options []byte) []byte {
+	for len(options) >= optionLen {
+		end := optionLen + int(binary.BigEndian.Uint16(options[2:]))
+		if end > len(options) {
+			return nil
+		}
+		if binary.BigEndian.Uint16(options) == OptionCookie {
+			return options[optionLen:end:end]
+		}
+		options = options[end:]
+	}
+	return nil
 }

@@ -27,7 +27,7 @@ func TestHopsAndPaddingAreReadBackAndAreWellFormed(t *testing.T) {
 				markers = append(markers, marker(byte(i)))
 			}
 			packet := dnswire.AppendQuery(nil, 7, key, dns.TypeA, dnswire.ClassIN, 1232, true, false)
-			packet = dnswire.AppendQueryOptions(packet, markers, block)
+			packet = dnswire.AppendQueryOptions(packet, markers, nil, block)
 			if block > 0 && len(packet)%block != 0 {
 				t.Errorf("%d hops: %d octets", hops, len(packet))
 			}
@@ -49,7 +49,7 @@ func TestHopsAndPaddingAreReadBackAndAreWellFormed(t *testing.T) {
 func TestEveryLengthOfANameIsPaddedToTheBlock(t *testing.T) {
 	for size := 1; size < 63; size++ {
 		key := append(append([]byte{byte(size)}, bytes.Repeat([]byte("x"), size)...), 0)
-		packet := dnswire.AppendQueryOptions(dnswire.AppendQuery(nil, 7, key, dns.TypeA, dnswire.ClassIN, 1232, false, false), nil, 128)
+		packet := dnswire.AppendQueryOptions(dnswire.AppendQuery(nil, 7, key, dns.TypeA, dnswire.ClassIN, 1232, false, false), nil, nil, 128)
 		if len(packet) != 128 || new(dns.Msg).Unpack(packet) != nil {
 			t.Errorf("a label of %d: %d octets", size, len(packet))
 		}

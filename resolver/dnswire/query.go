@@ -33,6 +33,8 @@ const (
 	RcodeNotImp   uint16 = 4
 	RcodeRefused  uint16 = 5
 	RcodeBadVers  uint16 = 16
+
+	RcodeBadCookie uint16 = 23
 )
 
 // The bits of a header's second word (RFC 1035 §4.1.1, RFC 4035 §3).
@@ -199,8 +201,13 @@ const (
 const (
 	ClientCookieLen = 8
 	minCookies      = 16 // the client's and the server's
-	maxCookies      = 40
+	MaxCookies      = 40
 )
+
+// ValidCookies reports whether a COOKIE option may have so many octets.
+func ValidCookies(size int) bool {
+	return size == ClientCookieLen || size >= minCookies && size <= MaxCookies
+}
 
 // parseOptions notes the options of an OPT record, msg[off:end], and reports whether they fill it exactly
 // (RFC 6891 §6.1.2) and a cookie has a length that there can be. Of several cookies the first counts.
@@ -214,7 +221,7 @@ func (q *Query) parseOptions(msg []byte, off, end int) bool {
 		case OptionNSID:
 			q.NSID = true
 		case OptionCookie:
-			if size != ClientCookieLen && (size < minCookies || size > maxCookies) {
+			if !ValidCookies(size) {
 				return false
 			}
 			if q.CookieLen == 0 {

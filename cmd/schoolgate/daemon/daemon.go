@@ -29,6 +29,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"schoolgate/blocklist"
@@ -85,6 +86,8 @@ type Daemon struct {
 	telemetry *telemetry
 	systemd   notifier
 	metrics   net.Listener // nil where there is none
+	page      []net.Listener
+	asking    askings
 	control   controlListener
 	tls       certificate
 	forIT     chan string // what a system alert is to be sent about
@@ -181,6 +184,14 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 			return nil, fmt.Errorf("listen.metrics: %w%s", err, portTaken(err, "listen.metrics"))
 		}
 		opened = append(opened, d.metrics)
+	}
+	for _, address := range cfg.Page {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address.String())
+		if err != nil {
+			return nil, fmt.Errorf("listen.page: %w%s", err, portTaken(err, "listen.page"))
+		}
+		d.page = append(d.page, netutil.LimitListener(l, pageConnections))
+		opened = append(opened, l)
 	}
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
@@ -281,6 +292,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.metrics != nil {
 		g.Go(func() error { d.serveHTTP(ctx, d.metrics, d.telemetryHandler()); return nil })
 	}
+	for _, l := range d.page {
+		g.Go(func() error { d.serveHTTP(ctx, l, d.pageHandler()); return nil })
+	}
 	g.Go(func() error {
 		d.begin(ctx)
 		d.awaitLists(ctx)
@@ -341,6 +355,7 @@ type Addrs struct {
 	DoT     []netip.AddrPort `json:"dot"`
 	DoH     []netip.AddrPort `json:"doh"`
 	DoQ     []netip.AddrPort `json:"doq"`
+	Page    []string         `json:"page"`
 	Metrics string           `json:"metrics"` // "" for nowhere
 	Control string           `json:"control"` // path of the control socket
 }
@@ -349,6 +364,10 @@ type Addrs struct {
 func (d *Daemon) Addrs() Addrs {
 	a := Addrs{DNS: d.resolver.Addrs(), Control: d.control.path}
 	a.DoT, a.DoH, a.DoQ = d.resolver.EncryptedAddrs()
+	a.Page = []string{}
+	for _, l := range d.page {
+		a.Page = append(a.Page, l.Addr().String())
+	}
 	if d.metrics != nil {
 		a.Metrics = d.metrics.Addr().String()
 	}

@@ -184,6 +184,7 @@ func needsRestart(now, next *config.Config) error {
 	differ("listen.dot", slices.Equal(now.DoT, next.DoT))
 	differ("listen.doh", slices.Equal(now.DoH, next.DoH))
 	differ("listen.doq", slices.Equal(now.DoQ, next.DoQ))
+	differ("listen.page", slices.Equal(now.Page, next.Page))
 	differ("listen.metrics", now.Metrics == next.Metrics)
 	differ("data_dir", now.DataDir == next.DataDir)
 	differ("cache.entries", now.CacheEntries == next.CacheEntries)

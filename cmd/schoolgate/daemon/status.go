@@ -99,6 +99,8 @@ type UpstreamStatus struct {
 	Failures  uint64  `json:"failures"`
 	// LeadsBack says that questions sent to it came back to this resolver.
 	LeadsBack bool `json:"leads_back"`
+	// Without names what it is asked without for a while, as it or something on the way does not bear it.
+	Without []string `json:"without"`
 }
 
 // QueueStatus is the alerts that wait for one receiver.
@@ -241,7 +243,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 	for _, u := range stats.Upstreams {
 		st.Upstreams = append(st.Upstreams, UpstreamStatus{
 			Server: u.Server, Healthy: u.Healthy, RTTMillis: float64(u.RTT.Microseconds()) / 1000, Queries: u.Queries, Failures: u.Failures,
-			LeadsBack: u.LeadsBack,
+			LeadsBack: u.LeadsBack, Without: orEmpty(u.Without),
 		})
 	}
 	return st

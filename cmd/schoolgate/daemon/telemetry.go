@@ -23,6 +23,8 @@ type telemetry struct {
 	listFailures *prometheus.CounterVec
 	reloadOK     prometheus.Gauge
 	reloadTime   prometheus.Gauge
+	// unblockRequests are those of the block page.
+	unblockRequests prometheus.Counter
 }
 
 func newTelemetry(d *Daemon) *telemetry {
@@ -40,6 +42,10 @@ func newTelemetry(d *Daemon) *telemetry {
 			Name: "schoolgate_config_last_reload_success_timestamp_seconds",
 			Help: "When a configuration of the file was last taken.",
 		}),
+		unblockRequests: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "schoolgate_unblock_requests_total",
+			Help: "Requests for a blocked site that came through the block page; audit list has them.",
+		}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "schoolgate_build_info", Help: "Which program this is; always 1.",
@@ -48,7 +54,7 @@ func newTelemetry(d *Daemon) *telemetry {
 	build.Set(1)
 	t.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		t.listFailures, t.reloadOK, t.reloadTime, build, newInForce(d),
+		t.listFailures, t.reloadOK, t.reloadTime, t.unblockRequests, build, newInForce(d),
 	)
 	return t
 }
