@@ -152,7 +152,8 @@ func (x *exceptions) write(dir string) error {
 	if err := enc.Encode(storedExceptions{exceptionsVersion, hashOf(list), list}); err != nil {
 		return fmt.Errorf("store the exceptions: %w", err)
 	}
-	if err := writeWhole(data.Bytes(), filepath.Join(dir, exceptionsFile), filepath.Join(dir, exceptionsCopy)); err != nil {
+	// The file last: where that fails what counts is as before, and the copy blocks what it blocked, at least.
+	if err := writeWhole(data.Bytes(), filepath.Join(dir, exceptionsCopy), filepath.Join(dir, exceptionsFile)); err != nil {
 		return fmt.Errorf("store the exceptions: %w", err)
 	}
 	return nil

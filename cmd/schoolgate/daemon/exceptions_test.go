@@ -224,6 +224,75 @@ func TestANameOfALockedOrConfidentialListIsKeptOffTheRecord(t *testing.T) {
 	}
 }
 
+func TestAnExceptionThatCannotBeStoredIsNotInForce(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{exceptionsFile, exceptionsCopy} {
+		s := newSchool(t)
+		s.start()
+		if err := os.MkdirAll(filepath.Join(s.dir, "data", name, "in the way"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := s.AddException(t.Context(), exception("allow", "games.example"))
+		if err == nil || !strings.HasPrefix(err.Error(), "store the exceptions: ") || IsWrongUse(err) {
+			t.Errorf("%s can't be written: %v", name, err)
+		}
+		if got := s.dig("games.example"); got != "NXDOMAIN EDE 15" || len(s.Exceptions()) > 0 {
+			t.Errorf("it is in force all the same: %s, %v", got, s.Exceptions())
+		}
+		if n := len(s.acts()); n != 1 {
+			t.Errorf("%d acts on record, want that of the start", n)
+		}
+		left, err := filepath.Glob(filepath.Join(s.dir, "data", "exceptions.*.*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range left {
+			if base := filepath.Base(file); base != exceptionsFile && base != exceptionsCopy {
+				t.Errorf("%s is left behind", base)
+			}
+		}
+		s.stop()
+		if err := os.RemoveAll(filepath.Join(s.dir, "data", name)); err != nil {
+			t.Fatal(err)
+		}
+		s.start()
+		if got := s.dig("games.example"); got != "NXDOMAIN EDE 15" {
+			t.Errorf("after a restart: %s", got)
+		}
+	}
+}
+
+func TestAClockThatIsWrongEndsNoException(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	s.stop()
+	var all []Exception
+	for _, e := range []Exception{exception("block", "news.example"), exception("allow", "games.example")} {
+		e.complete(time.Now())
+		e.Until = time.Now().Add(-time.Hour) // over, but is it?
+		all = append(all, e)
+	}
+	if err := (&exceptions{all: all}).write(filepath.Join(s.dir, "data")); err != nil {
+		t.Fatal(err)
+	}
+	o := s.options()
+	o.Build.Time = time.Now().Add(24 * time.Hour) // made tomorrow: today is a clock that runs behind
+	d, err := New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Daemon, s.stop = d, run(t, d)
+	if d.settleExceptions(t.Context()) {
+		t.Error("their end is noted")
+	}
+	for _, name := range []string{"news.example", "games.example"} {
+		if got := s.dig(name); got != "NXDOMAIN EDE 15" {
+			t.Errorf("%s, of which nobody knows whether it is over: %s", name, got)
+		}
+	}
+}
+
 func TestAStoreThatIsDamagedOpensNothing(t *testing.T) {
 	t.Parallel()
 	const allowed, blocked, failed = "192.0.2.1", "NXDOMAIN EDE 15", "SERVFAIL EDE 14"
