@@ -275,7 +275,7 @@ func (q *query) readGET(parameters string) (status int, reason string) {
 		return http.StatusRequestURITooLong, tooLarge
 	}
 	n, err := encoding.Decode(q.buf[:], []byte(encoded))
-	if err != nil {
+	if err != nil || strings.ContainsAny(encoded, "\r\n") { // which Decode passes over
 		return http.StatusBadRequest, "the parameter dns is not base64url"
 	}
 	q.in = q.buf[:n]
