@@ -224,6 +224,21 @@ func TestANameOfALockedOrConfidentialListIsKeptOffTheRecord(t *testing.T) {
 	}
 }
 
+func TestITIsToldOfADamagedStore(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	yaml, it := s.withReceiver(baseYAML)
+	s.configure(yaml)
+	s.start()
+	s.except(exception("block", "news.example"))
+	s.stop()
+	s.write("data/"+exceptionsFile, "{")
+	s.start()
+	s.await(func() bool {
+		return it.count("system", "the exceptions in "+filepath.Join(s.dir, "data", exceptionsFile)+" can't be read") == 1
+	})
+}
+
 func TestAnExceptionThatCannotBeStoredIsNotInForce(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{exceptionsFile, exceptionsCopy} {
