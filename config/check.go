@@ -32,6 +32,7 @@ func (c *checker) check() {
 	c.forward()
 	c.answer()
 	c.access()
+	c.identities()
 	c.guards()
 	c.contents()
 	c.calendarDays()
@@ -40,6 +41,7 @@ func (c *checker) check() {
 	c.vain()
 	c.alerting()
 	c.trials()
+	c.idleIdentities()
 }
 
 func (c *checker) server() {

@@ -44,6 +44,7 @@ func (c *checker) people() {
 			AlertTo: c.alertTo(w, receivers), AlertToSet: w.alertTo.written(),
 			SafeSearch: w.safeSearch.spec(), SafeSearchSet: w.safeSearch.written(),
 			Shared: w.shared.v, SharedSet: w.shared.written(),
+			TrustIdentity: w.trustIdentity.v, TrustIdentitySet: w.trustIdentity.written(),
 		}
 		for _, n := range w.only.all {
 			g.Only = append(g.Only, n.v)
@@ -80,8 +81,13 @@ func (c *checker) addClients(w *group, g *policy.Group, taken map[string]*group)
 		case cl.v.IsValid():
 			c.tight(cl.place, cl.v.prefix)
 			g.Clients = append(g.Clients, cl.v.Prefix)
+		case cl.v.mac != "":
+			g.MACs = append(g.MACs, cl.v.mac)
+		case cl.v.name != "":
+			g.Devices = append(g.Devices, cl.v.name)
 		default:
-			c.notYet(cl.place)
+			c.servesHost(cl)
+			g.Hosts = append(g.Hosts, cl.v.host)
 		}
 		taken[key] = w
 	}

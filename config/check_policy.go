@@ -53,9 +53,6 @@ func (c *checker) access() {
 		c.tight(f.place, f.v)
 		c.cfg.Access.TrustedForwarders = append(c.cfg.Access.TrustedForwarders, f.v.Prefix)
 	}
-	if forwarders := c.file.access.trustedForwarders; len(forwarders.all) > 0 {
-		c.notYet(forwarders.place)
-	}
 	for _, f := range c.file.access.proxies.all {
 		c.tight(f.place, f.v)
 		if f.v.Bits() == 0 {

@@ -7,6 +7,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
+	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/resolver"
@@ -27,16 +28,16 @@ type Config struct {
 	// DataDir is absolute.
 	DataDir string
 
-	Listen     []netip.AddrPort // DNS over UDP and TCP
-	DoT        []netip.AddrPort // DNS over TLS
-	DoH        []netip.AddrPort // DNS over HTTPS
-	DoQ        []netip.AddrPort // DNS over QUIC
-	Page       []netip.AddrPort // the block page
+	Listen []netip.AddrPort // DNS over UDP and TCP
+	DoT    []netip.AddrPort // DNS over TLS
+	DoH    []netip.AddrPort // DNS over HTTPS
+	DoQ    []netip.AddrPort // DNS over QUIC
+	Page   []netip.AddrPort // the block page
 	// PageContact is whom to ask about a block: mailto:, tel:, https:, or words; "" for nobody.
 	PageContact string
-	TLS        KeyPair          // there is one where there is one of these
-	Metrics    string           // host:port, "" for none
-	ConsoleURL string
+	TLS         KeyPair // there is one where there is one of these
+	Metrics     string  // host:port, "" for none
+	ConsoleURL  string
 
 	CacheEntries int
 	Upstreams    resolver.Upstreams
@@ -45,6 +46,8 @@ type Config struct {
 	Cache        resolver.CacheTimes
 	Blocking     resolver.Blocking
 	Access       resolver.Access
+	// Sources say which device, and who, is at an address.
+	Sources identity.Config
 
 	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec

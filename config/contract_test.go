@@ -12,6 +12,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
+	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/resolver"
@@ -124,6 +125,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		CacheEntries: 200000,
 		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute, ServeStale: 24 * time.Hour, Prefetch: true},
 		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second, StripECH: true},
+		Sources:      identity.Config{Neighbours: true, Reverse: prefixes("10.0.0.0/8")},
 		Access:       resolver.Access{RateLimit: resolver.RateLimit{Every: 2 * time.Millisecond, Burst: 1000}},
 		Records:      []resolver.Record{printer},
 		Policy: policy.Spec{
@@ -147,6 +149,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 				},
 				{
 					Name: "year7", Clients: prefixes("10.20.0.0/16", "2001:db8:20::/48"),
+					MACs: []string{"00:11:22:33:44:55"}, Devices: []string{"y7-ipad-*"},
 					Block:      []string{"pornography", "extremism", "gaming", "gambling", "bypass", "encrypted_dns"},
 					Schedule:   []policy.Change{{During: "lunch", Unblock: []string{"gaming"}}},
 					SafeSearch: policy.SafeSearch{Search: true, YouTube: policy.YouTubeStrict}, SafeSearchSet: true,

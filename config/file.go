@@ -17,6 +17,7 @@ type file struct {
 	consoleURL      value[string]
 	dataDir         value[string]
 	access          access
+	identitySources identitySources
 	upstreams       upstreams
 	zones           []zone
 	records         []record
@@ -64,6 +65,7 @@ func (f *file) fields() []field {
 			doc: "The directory for records, copies of lists and the control socket",
 		},
 		{key: "access", kind: mapping(&f.access), def: "{}", doc: "Who may ask"},
+		{key: "identity", kind: mapping(&f.identitySources), def: "{}", doc: "Where it is learned which device, and who, is at an address"},
 		{
 			key: "upstreams", kind: mapping(&f.upstreams), def: "{}",
 			doc: "The resolvers that questions are forwarded to",

@@ -27,7 +27,7 @@ func (g *group) fields() []field {
 	return []field{
 		{
 			key: "clients", kind: many(&g.clients, clientKind()),
-			doc: "Addresses and ranges; the longest range that holds an address decides. `mac:00:11:22:33:44:55` and `name:y7-ipad-*` come in a later version",
+			doc: "Addresses and ranges; the longest range that holds an address decides. Before them go `mac:00:11:22:33:44:55`, then `name:y7-ipad-*` (`*` any characters, `?` one; without a dot it is compared with the first label of the device's name), then `host:y7.dns.school.example`, the name of this resolver by which a device asks over encrypted DNS. What `identity` knows says which MAC and name a device has. These three are the device's own to choose: they move it only into a group that blocks at least what the group of its address blocks at any time, unless this one says `trust_identity`",
 		},
 		{key: "block", kind: many(&g.block, reference("category")), doc: "Categories that are blocked, beside those of the parent"},
 		{key: "monitor", kind: many(&g.monitor, reference("category")), doc: "Categories that resolve and are recorded as a breach"},
@@ -43,8 +43,8 @@ func (g *group) fields() []field {
 			doc: "Many people behind one address: no rate limit, alerts say \"person unknown\", incidents go by name. False where it is neither written nor inherited",
 		},
 		{
-			key: "trust_identity", kind: one(&g.trustIdentity, boolean()), later: true,
-			doc: "Let a device into this group by its MAC or name even where the group of its address blocks more",
+			key: "trust_identity", kind: one(&g.trustIdentity, boolean()),
+			doc: "Let a device into this group by `mac:`, `name:` or `host:` even where the group of its address blocks more: whoever knows a MAC or a name of this group can then have it. False where it is neither written nor inherited",
 		},
 		{
 			key: "alert_to", kind: many(&g.alertTo, reference("receiver")),
@@ -58,13 +58,14 @@ type client struct {
 	prefix
 	mac  string
 	name string
+	host string
 }
 
 var clientName = regexp.MustCompile(`^[A-Za-z0-9*?_.-]+$`)
 
 func clientKind() scalar[client] {
 	return scalar[client]{
-		words: "address, range, mac:MAC or name:PATTERN", schema: object{"type": "string", "minLength": 1},
+		words: "address, range, mac:MAC, name:PATTERN or host:NAME", schema: object{"type": "string", "minLength": 1},
 		parse: func(s string) (client, error) {
 			if text, ok := strings.CutPrefix(s, "mac:"); ok {
 				mac, err := net.ParseMAC(text)
@@ -79,6 +80,13 @@ func clientKind() scalar[client] {
 				}
 				return client{name: strings.ToLower(text)}, nil
 			}
+			if text, ok := strings.CutPrefix(s, "host:"); ok {
+				name, err := blocklist.ParseName(text)
+				if err != nil || strings.ContainsAny(text, "*?") {
+					return client{}, wrong("write host:y7.dns.school.example", "%q is not the name of a host", text)
+				}
+				return client{host: strings.ToLower(name.String())}, nil
+			}
 			p, err := parsePrefix(s)
 			return client{prefix: p}, err
 		},
@@ -91,6 +99,8 @@ func (c client) String() string {
 		return "mac:" + c.mac
 	case c.name != "":
 		return "name:" + c.name
+	case c.host != "":
+		return "host:" + c.host
 	}
 	return c.Prefix.String()
 }

@@ -17,6 +17,14 @@ type KeyPair struct {
 	Certificate, Key string
 	// CertificateAt and KeyAt say where the paths stand in the configuration.
 	CertificateAt, KeyAt Error
+	// Hosts are the names of which the configuration says that clients ask by them.
+	Hosts []HostName
+}
+
+// HostName is a name of this resolver, and where it stands in the configuration.
+type HostName struct {
+	Name string
+	At   Error
 }
 
 // Load reads the pair. Without a path there is none: nil, and no problem.
@@ -101,6 +109,11 @@ func (p KeyPair) Warnings(cert *tls.Certificate, now time.Time, zone *time.Locat
 	}
 	if len(cert.Leaf.DNSNames) == 0 {
 		warn(p.CertificateAt, "Android and browsers want one", "the certificate has no DNS name")
+	}
+	for _, h := range p.Hosts {
+		if cert.Leaf.VerifyHostname(h.Name) != nil {
+			warn(h.At, "have the name put into the certificate", "the certificate is not for %s: devices that ask by it get no answer", h.Name)
+		}
 	}
 	if info, err := os.Stat(p.Key); err == nil && info.Mode().Perm()&0o007 != 0 {
 		warn(p.KeyAt, "chmod 640", "%q is open to everybody on this machine", p.Key)

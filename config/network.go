@@ -51,7 +51,7 @@ func (a *access) fields() []field {
 		},
 		{
 			key: "trusted_forwarders", kind: many(&a.trustedForwarders, addressRange()), def: "[]",
-			doc: "Resolvers that ask for many devices: they have no rate limit. Their EDNS client subnet and MAC options are believed in a later version",
+			doc: "Resolvers that ask for many devices: they have no rate limit, and are believed who asks them: EDNS client subnet (RFC 7871) and the MAC of dnsmasq's `add-mac`, both of which go no further. A subnet of less than a whole address stands for its network: group and record are that network's. From others these options say nothing",
 		},
 		{
 			key: "proxies", kind: many(&a.proxies, addressRange()), def: "[]",

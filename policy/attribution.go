@@ -82,7 +82,9 @@ func (p *Policy) isConfidential(e Event) bool {
 }
 
 // Confidential reports whether any confidential list holds the name, so that it must be written down nowhere.
-func (p *Policy) Confidential(name blocklist.Name) bool { return p.set.Match([]byte(name))&p.confidential != 0 }
+func (p *Policy) Confidential(name blocklist.Name) bool {
+	return p.set.Match([]byte(name))&p.confidential != 0
+}
 
 // Locked reports whether the name is in a locked category: nothing can open it.
 func (p *Policy) Locked(name blocklist.Name) bool { return p.set.Match([]byte(name))&p.locked != 0 }

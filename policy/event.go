@@ -32,9 +32,9 @@ type Who struct {
 // Client is the device that asked, as far as it is known.
 type Client struct {
 	Addr netip.Addr // never a mapped IPv4 address
-	MAC  string
-	Name string
-	User string
+	MAC  string     // lower case, with colons
+	Name string     // the device's: lower case, without a final dot
+	User string     // who signed in
 }
 
 // Attribution is what a breach record says of a decision, in words.

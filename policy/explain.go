@@ -51,23 +51,29 @@ const (
 
 // Explain judges as Identify and Decide do, and says why.
 func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) Explanation {
-	groupIndex, mayAsk := p.Identify(client.Unmap())
+	return p.ExplainClient(Client{Addr: client}, name, at)
+}
+
+// ExplainClient is Explain for a client of which more may be known than its address.
+func (p *Policy) ExplainClient(client Client, name blocklist.Name, at time.Time) Explanation {
+	said := client.Addr
+	client.Addr = client.Addr.Unmap().WithZone("")
+	groupIndex, by := p.Place(&client, "")
+	if !p.MayAsk(client.Addr) {
+		groupIndex = p.defaultGroup
+	}
 	h := p.hoursAt(at)
 	g := asking{&p.groups[groupIndex], h.groups[groupIndex]}
 	ex := Explanation{Group: g.Name, Categories: []string{}, Steps: []string{}}
-	if !mayAsk {
+	if !p.MayAsk(client.Addr) {
 		ex.Verdict = "refuse"
-		ex.say(stepAccess, "access: %v is not in access.allow: refused", client)
+		ex.say(stepAccess, "access: %v is not in access.allow: refused", said)
 		return ex
 	}
-	how := "by its address"
-	if _, listed := p.clients.Lookup(client.Unmap().WithZone("")); !listed {
-		how = "as an unknown client (default_group)"
-	}
-	ex.say(stepAccess, "access: %v may ask, and is in group %s %s", client, g.Name, how)
+	ex.say(stepAccess, "access: %v may ask, and is in group %s %s%s", said, g.Name, by.words(&client), p.notMoved(&client, by))
 
 	facts := p.Facts([]byte(name))
-	who := &Who{Group: groupIndex, Client: Client{Addr: client.Unmap().WithZone("")}}
+	who := &Who{Group: groupIndex, Client: client}
 	v := p.decide(g, who, []byte(name), facts, at)
 	// Where no period changes what the name is listed under, only rules can end.
 	timed := p.clockIsWrong(at) || slices.ContainsFunc(g.changes, func(c change) bool { return (c.block|c.unblock)&facts.Listed != 0 })
@@ -96,6 +102,35 @@ func (p *Policy) Explain(client netip.Addr, name blocklist.Name, at time.Time) E
 	}[v.Action]
 	p.steps(&ex, v, a, g, name, at)
 	return ex
+}
+
+// words says by what of a client its group was found.
+func (b By) words(c *Client) string {
+	switch b {
+	case ByMAC:
+		return "by its MAC " + c.MAC
+	case ByName:
+		return "by its name " + c.Name
+	case ByHost:
+		return "by the host name that it asks"
+	case ByAddress:
+		return "by its address"
+	case ByDefault:
+	}
+	return "as an unknown client (default_group)"
+}
+
+// notMoved says into which groups a client is not let, though what it says of itself names it as theirs.
+func (p *Policy) notMoved(c *Client, by By) string {
+	var b strings.Builder
+	from, _ := p.ofAddress(c.Addr)
+	for _, says := range [...]By{ByMAC, ByName} {
+		if to, named := p.devices.find(says, c, ""); named && says > by && !p.admits(to, from) {
+			fmt.Fprintf(&b, "; %s it would be in group %s, which does not block all that group %s blocks and does not say trust_identity",
+				says.words(c), p.groups[to].Name, p.groups[from].Name)
+		}
+	}
+	return b.String()
 }
 
 // foresight is how far ahead Explain looks for a change: over the longest holiday.

@@ -24,6 +24,7 @@ type Policy struct {
 	defaultGroup uint16
 	access       bart.Table[struct{}]
 	clients      bart.Table[uint16]
+	devices      devices
 	names        names
 	locked       blocklist.Categories
 	confidential blocklist.Categories
@@ -59,6 +60,9 @@ func Compile(spec Spec, set *blocklist.Set, ready bool) (*Policy, error) {
 		p.access.Insert(prefix, struct{}{})
 	}
 	if err := p.compileGroups(); err != nil {
+		return nil, err
+	}
+	if err := p.compileDevices(); err != nil {
 		return nil, err
 	}
 	if err := p.compileNames(); err != nil {
@@ -157,6 +161,9 @@ func (p *Policy) inherit(index uint16) (group, error) {
 		}
 		if !g.AlertToSet && from.AlertToSet {
 			g.AlertTo, g.AlertToSet = from.AlertTo, true
+		}
+		if !g.TrustIdentitySet && from.TrustIdentitySet {
+			g.TrustIdentity, g.TrustIdentitySet = from.TrustIdentity, true
 		}
 		if !g.SharedSet && from.SharedSet {
 			g.Shared, g.SharedSet = from.Shared, true
@@ -292,18 +299,6 @@ func (p *Policy) heirs(groups []uint16) []uint16 {
 		}
 	}
 	return all
-}
-
-// Identify returns the group of a client's address, an index for Group, and whether it may ask at
-// all. The longest prefix wins. The address must not be a mapped IPv4 address.
-func (p *Policy) Identify(client netip.Addr) (groupIndex uint16, mayAsk bool) {
-	if !p.access.Contains(client.WithZone("")) {
-		return p.defaultGroup, false
-	}
-	if g, ok := p.clients.Lookup(client.WithZone("")); ok {
-		return g, true
-	}
-	return p.defaultGroup, true
 }
 
 // Decide judges the question for name, a key as in blocklist.Name, asked by a client of the group that nobody

@@ -61,8 +61,15 @@ type Category struct {
 type Group struct {
 	Name    string
 	Clients []netip.Prefix // masked
-	Block   []string       // names of categories
-	Monitor []string       // names of categories
+	// MACs, Devices and Hosts are clients by what they say of themselves (identify.go): MAC addresses in lower
+	// case with colons, patterns for device names in lower case, and names of this resolver, in lower case without a
+	// final dot, by which they ask over encrypted DNS.
+	MACs, Devices, Hosts []string
+	// TrustIdentity lets them in from any other group.
+	TrustIdentity    bool
+	TrustIdentitySet bool
+	Block            []string // names of categories
+	Monitor          []string // names of categories
 	// Schedule is what changes by the time of the day. It adds to the parent's.
 	Schedule []Change
 	// Only, where OnlySet, is the list of names outside of which everything is blocked.
@@ -153,7 +160,7 @@ func (c ClientPattern) matches(client *Client) bool {
 	case c.MAC != "":
 		return client.MAC == c.MAC
 	case c.Name != "":
-		return client.Name == c.Name
+		return client.Name == c.Name || client.Name != "" && !strings.Contains(c.Name, ".") && firstLabel(client.Name) == c.Name
 	case c.User != "":
 		return client.User == c.User
 	}

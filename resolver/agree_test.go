@@ -44,7 +44,8 @@ func TestExplainAndTheLiveResolverAgree(t *testing.T) {
 		Access: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/29")}, DefaultGroup: "pupils",
 		Calendar: policy.Calendar{Zone: london, Periods: []policy.Period{{Name: "lunch", Times: []policy.Span{{Days: everyDay, From: 730, To: 790}}}}},
 		Categories: []policy.Category{
-			{Name: "iwf", Severity: policy.SeverityCritical, Locked: true, Confidential: true}, {Name: "pornography", Severity: policy.SeverityHigh},
+			{Name: "iwf", Severity: policy.SeverityCritical, Locked: true, Confidential: true},
+			{Name: "pornography", Severity: policy.SeverityHigh},
 			{Name: "gaming", Severity: policy.SeverityLow},
 		},
 		Groups: []policy.Group{
@@ -65,7 +66,8 @@ func TestExplainAndTheLiveResolverAgree(t *testing.T) {
 		Records: names("printer.internal"), Zones: []policy.Zone{{Names: names("zone.internal"), Groups: []string{"staff"}}},
 	}
 	p, err := policy.Compile(spec, blocklist.Build([]blocklist.Source{
-		{Category: 0, List: blocklist.ListOf(names("illegal.example")...)}, {Category: 1, List: blocklist.ListOf(names("porn.example")...)},
+		{Category: 0, List: blocklist.ListOf(names("illegal.example")...)},
+		{Category: 1, List: blocklist.ListOf(names("porn.example")...)},
 		{Category: 2, List: blocklist.ListOf(names("games.example")...)},
 	}), true)
 	if err != nil {

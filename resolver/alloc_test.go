@@ -53,6 +53,36 @@ func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
 	}
 }
 
+// To know who asks costs no garbage either, at home or behind a forwarder.
+func TestAKnownClientAllocatesNothing(t *testing.T) {
+	s := identified(t, nil)
+	for what, c := range map[string]struct {
+		from string
+		q    *dns.Msg
+	}{
+		"known": {"127.0.0.3", ask("localhost", dns.TypeA)}, "unknown": {"127.0.0.4", ask("localhost", dns.TypeA)},
+		"behind a forwarder, by address": {forwarder, withOptions("localhost", subnet("127.0.0.3/32"))}, "by MAC": {forwarder, withOptions("localhost", local(65001, string(knownMACOctets[:])))},
+	} {
+		packet, err := c.q.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := s.dial(t, "udp", c.from)
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		buf := make([]byte, 1500)
+		if n := testing.AllocsPerRun(1000, func() {
+			if _, err := conn.Write(packet); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations a query", what, n)
+		}
+	}
+}
+
 // Whoever floods gets less of everything, garbage included.
 func TestAQueryOverTheLimitAllocatesNothing(t *testing.T) {
 	s := start(t, func(c *resolver.Config) { c.Settings.Access.RateLimit = slow(1) })

@@ -5,7 +5,7 @@
 //
 //	bytes in
 //	  1 decode      header, one question, EDNS facts: offsets into the packet
-//	  2 identify    source address → group; may it ask, and so much?
+//	  2 identify    who asks, as far as that is known → group; may it ask, and so much?
 //	  3 decide      name × group × time → verdict
 //	  4 answer      blocked or local: build it · cached: take it · else: forward (the only wait)
 //	  5 recheck     every name and address to which an upstream's answer leads is judged too

@@ -162,7 +162,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.fail(w, status, reason)
 		return
 	}
-	q.from, q.transport = g.from, overHTTPS
+	q.from, q.transport, q.host = g.from, overHTTPS, r.TLS.ServerName
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)

@@ -196,7 +196,7 @@ func (l *quicListener) stream(conn *quic.Conn, stream *quic.Stream, g *guest) {
 		giveUp(doqUnspecifiedError)
 		return
 	}
-	q.from, q.transport = addrOf(conn.RemoteAddr()), overQUIC
+	q.from, q.transport, q.host = addrOf(conn.RemoteAddr()), overQUIC, conn.ConnectionState().TLS.ServerName
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)

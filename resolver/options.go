@@ -17,6 +17,11 @@ func (q *query) appendOptions(opt, limit int) {
 	if q.cookie { // there is room: encode saw to that
 		q.out = dnswire.AppendOption(q.out, opt, dnswire.OptionCookie, q.cookies[:])
 	}
+	if q.subnet { // there is room, too
+		option := q.in[q.msg.SubnetAt:][:q.msg.SubnetLen]
+		option[3] = option[2] // the answer is for this network alone: whoever keeps it gives it to no other (RFC 7871 §7.2.1)
+		q.out = dnswire.AppendOption(q.out, opt, dnswire.OptionSubnet, option)
+	}
 	// Who may not ask is not told who we are.
 	if id := q.snapshot.nsid; q.msg.NSID && q.known && len(id) > 0 && len(q.out)+4+len(id) <= limit {
 		q.out = dnswire.AppendOption(q.out, opt, dnswire.OptionNSID, id)

@@ -61,12 +61,12 @@ func (r *Resolver) decode(q *query) {
 // identify is stage 2: who asks, may they, and do they ask too much? Only then is it said what is wrong
 // with the packet.
 func (r *Resolver) identify(q *query) (goOn bool) {
-	q.who.Client.Addr = q.client
-	q.who.Group, q.known = q.snapshot.policy.Identify(q.client)
+	r.recognise(q)
 	q.verdict.Group = q.who.Group
 	if q.known {
 		r.readCookie(q)
 		q.limited = r.overLimit(q)
+		r.noteThrong(q)
 	}
 	switch {
 	case !q.known:
@@ -363,6 +363,9 @@ func (r *Resolver) encode(q *query) {
 	}
 	if q.cookie {
 		opt += cookieOption
+	}
+	if q.subnet {
+		opt += 4 + q.msg.SubnetLen
 	}
 	if len(q.out)+opt+optEDE > limit {
 		q.ede = dnswire.EDENone // RFC 8914 §3: it goes first

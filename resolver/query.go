@@ -37,6 +37,8 @@ type query struct {
 
 	// client is who asks: from's address, or who a proxy names. Its zone is from's.
 	client netip.Addr
+	// host is the name that it asked for in the handshake of TLS, "" where it said none.
+	host string
 
 	// unrecorded keeps schoolgate's own checks out of the record of breaches.
 	unrecorded bool
@@ -49,6 +51,7 @@ type query struct {
 	known     bool // may ask
 	proved    bool // a cookie shows that the address is not forged
 	limited   bool // over the rate limit
+	subnet    bool // a trusted forwarder says in which network the client is, and is believed
 	who       policy.Who
 	nameFacts policy.Facts // of the QNAME
 	verdict   policy.Verdict
@@ -136,8 +139,8 @@ func (q *query) reset() {
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event, q.recordAs = eventTarget{}, ""
 	q.verdict = policy.Verdict{}
-	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie = false, false, false, false, false, false
-	q.client = netip.Addr{}
+	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie, q.subnet = false, false, false, false, false, false, false
+	q.client, q.host = netip.Addr{}, ""
 	q.who = policy.Who{}
 	q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0
 	q.ede = dnswire.EDENone

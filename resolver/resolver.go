@@ -25,22 +25,24 @@ import (
 
 // Resolver answers queries under the settings that Apply last gave it.
 type Resolver struct {
-	log       *slog.Logger
-	recorder  Recorder
-	notify    func(zone blocklist.Name, from netip.Addr) (taken bool)
-	metrics   *metrics
-	panics    prometheus.Counter
-	cache     *cache
-	failures  *failures
-	cuts      cuts
-	forwarder *forwarder
-	snapshot  atomic.Pointer[snapshot]
-	listeners []*listener
-	encrypted []encrypted
-	refused   refusals
-	limits    *limits
-	cookies   *cookieJar
-	tunnels   *tunnels
+	log        *slog.Logger
+	recorder   Recorder
+	identities Identities
+	notify     func(zone blocklist.Name, from netip.Addr) (taken bool)
+	metrics    *metrics
+	panics     prometheus.Counter
+	cache      *cache
+	failures   *failures
+	cuts       cuts
+	forwarder  *forwarder
+	snapshot   atomic.Pointer[snapshot]
+	listeners  []*listener
+	encrypted  []encrypted
+	refused    refusals
+	limits     *limits
+	cookies    *cookieJar
+	tunnels    *tunnels
+	throngs    *throngs
 
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
@@ -75,7 +77,7 @@ type snapshot struct {
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
-		log: c.Logger, recorder: c.Recorder, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
+		log: c.Logger, recorder: c.Recorder, identities: c.Identities, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
 		certificate: c.Certificate, now: c.Now, tunnels: newTunnels(),
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
@@ -85,6 +87,7 @@ func New(c Config) (*Resolver, error) {
 	c.Registerer.MustRegister(r.panics)
 	r.refused.register(c.Registerer)
 	r.limits, r.cookies = newLimits(c.Registerer), newCookieJar(time.Now())
+	r.throngs = newThrongs(c.Logger)
 	r.forwarder = newForwarder(r)
 	r.bootstrap = newBootstrap(func(name []byte, typ uint16) (dnswire.Answer, bool) {
 		return r.forwarder.seek(&call{name: name, typ: typ, pool: r.snapshot.Load().bootstrap})
@@ -239,6 +242,7 @@ type Stats struct {
 	Waiting      int       // queries that wait for an upstream
 	Refused      []Refused // what is not 0
 	Limits       LimitStats
+	Throngs      []Throng // of the last day
 }
 
 // UpstreamStats is what is known of a server.
@@ -266,6 +270,7 @@ func (r *Resolver) Stats() Stats {
 	stats.CacheEntries, _ = r.cache.len()
 	stats.Refused = r.refused.stats()
 	stats.Limits = r.limitStats()
+	stats.Throngs = r.throngs.stats(now)
 	r.forwarder.mu.Lock()
 	stats.Waiting = r.forwarder.waiting
 	r.forwarder.mu.Unlock()

@@ -26,7 +26,9 @@ type Config struct {
 	// CacheEntries bounds the answer cache; 0 turns it off.
 	CacheEntries int
 	// Recorder takes the breaches.
-	Recorder   Recorder
+	Recorder Recorder
+	// Identities says what is known of clients; nil: nothing.
+	Identities Identities
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
 	// Notify is told that a server says that one of its zones has changed (NOTIFY, RFC 1996), and
@@ -65,7 +67,7 @@ type Settings struct {
 // Access is how clients are told apart and bounded; who may ask is the policy's.
 type Access struct {
 	RateLimit RateLimit
-	// TrustedForwarders ask for many, and have no rate limit.
+	// TrustedForwarders ask for many, and have no rate limit. They are believed who asks them.
 	TrustedForwarders []netip.Prefix
 	// Proxies put a PROXY header before what they pass on, which names the client. What comes from them
 	// without is dropped; from others it is no such header.

@@ -26,8 +26,9 @@ func imports() map[string][]string {
 		"policy/breach":         {"blocklist", "policy"},
 		"policy/alert":          {"policy", "policy/breach"},
 		"resolver":              {"blocklist", "policy", "resolver/dnswire"},
-		"config":                {"blocklist", "blocklist/feed", "policy", "policy/alert", "policy/breach", "resolver"},
-		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"identity":              {"policy"},
+		"config":                {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
+		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":     nil,
 		"cmd/schoolgate": {
 			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "resolver/dnswire",

@@ -91,6 +91,14 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
 	fmt.Fprintf(w, "record         %s, newest hash %s\n", daemon.Plural(int(s.Chain.Seq), "row", "rows"), orDash(s.Chain.Hash))
 	fmt.Fprintf(w, "cache          %s\n", daemon.Plural(s.Cache, "answer", "answers"))
+	if i := s.Identity; i.Devices+i.SignIns > 0 {
+		fmt.Fprintf(w, "known          %s: %s, %s, %s by reverse look-up, %s\n", daemon.Plural(i.Devices, "address", "addresses"),
+			daemon.Plural(i.Neighbours, "neighbour", "neighbours"), daemon.Plural(i.Leases, "lease", "leases"),
+			daemon.Plural(i.Names, "name", "names"), daemon.Plural(i.SignIns, "sign-in", "sign-ins"))
+	}
+	if n := s.Identity.RADIUS.Refused; n > 0 {
+		fmt.Fprintf(w, "RADIUS         %s refused: of others than identity.radius.clients, or with another secret\n", daemon.Plural(int(n), "packet", "packets"))
+	}
 	if len(s.Refused) > 0 {
 		var each []string
 		for _, r := range s.Refused {
@@ -106,6 +114,10 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		fmt.Fprintln(w)
 	}
 	printLimits(w, s)
+	for _, t := range s.Throngs {
+		fmt.Fprintf(w, "  ! %v asks like many devices, for some %d names in ten minutes: where it is a router or resolver, let it be in a group that says shared: true, or in access.trusted_forwarders (last %s)\n",
+			t.Client, t.Names, t.Last.Format("Mon 15:04"))
+	}
 	fmt.Fprintln(w)
 
 	if err := table(w, func(line func(string, ...any)) {

@@ -29,6 +29,8 @@ type incident struct {
 	id   string
 	key  incidentKey
 	site string
+	// client is that of the key, with its name once that is known.
+	client policy.Client
 	// attribution is that of the newest breach that was attributed, with the highest severity so far.
 	attribution policy.Attribution
 	judged      weak.Pointer[policy.Policy] // by which it was attributed; weak: it may be replaced
@@ -43,7 +45,7 @@ type incident struct {
 
 // incidentKey is what the breaches of one incident have in common.
 type incidentKey struct {
-	client   policy.Client
+	client   policy.Client // without its name, which may be found out only when it has asked something
 	category string
 	title    string
 	name     string // of a shared client, else ""
@@ -65,7 +67,7 @@ func (i *incident) nextLook() int64 {
 
 // incident returns the open incident of an event, and opens it where there is none.
 func (t *turn) incident(ctx context.Context, e *pending, a policy.Attribution, name string) (*incident, error) {
-	base := incidentKey{client: e.Client, category: a.Category, title: a.Title}
+	base := incidentKey{client: nameless(e.Client), category: a.Category, title: a.Title}
 	key := base
 	if a.Shared {
 		key.name = name
@@ -87,6 +89,9 @@ func (t *turn) incident(ctx context.Context, e *pending, a policy.Attribution, n
 		}
 		return t.openIncident(ctx, key, e, a)
 	}
+	if found.client.Name == "" {
+		found.client.Name = e.Client.Name
+	}
 	a.Severity = max(a.Severity, found.attribution.Severity)
 	t.bySeverity[found.attribution.Severity]--
 	t.bySeverity[a.Severity]++
@@ -96,7 +101,7 @@ func (t *turn) incident(ctx context.Context, e *pending, a policy.Attribution, n
 
 func (t *turn) openIncident(ctx context.Context, key incidentKey, e *pending, a policy.Attribution) (*incident, error) {
 	i := &incident{
-		id: t.ids.next(time.UnixMilli(t.now)), key: key, site: t.site,
+		id: t.ids.next(time.UnixMilli(t.now)), key: key, site: t.site, client: e.Client,
 		attribution: a, judged: weak.Make(e.Policy),
 		first: e.Time.UnixMilli(), last: e.Time.UnixMilli(),
 	}
@@ -269,7 +274,7 @@ func (t *turn) tell(ctx context.Context, i *incident) error {
 	}
 	n := Notice{
 		Kind: kind, Time: time.UnixMilli(t.now), Incident: i.id, Site: i.site,
-		Attribution: i.attribution, Client: i.key.client, Count: i.count,
+		Attribution: i.attribution, Client: i.client, Count: i.count,
 		First: time.UnixMilli(i.first), Last: time.UnixMilli(i.last), Chain: t.link.head(),
 	}
 	if !i.attribution.Confidential {
@@ -286,6 +291,11 @@ func (t *turn) tell(ctx context.Context, i *incident) error {
 	i.told, i.toldAt, i.due = i.count, t.now, 0
 	_, err := t.store.exec(ctx, "UPDATE watching SET told = ?, told_at = ? WHERE incident = ?", i.told, i.toldAt, i.seq)
 	return err
+}
+
+func nameless(c policy.Client) policy.Client {
+	c.Name = ""
+	return c
 }
 
 func flag(b bool) int64 {

@@ -99,7 +99,8 @@ func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[in
 				return nil, err
 			}
 		}
-		i.key = incidentKey{client: r.client.policy(), category: a.Category, title: a.Title, name: withoutDot(r.name)}
+		i.client = r.client.policy()
+		i.key = incidentKey{client: nameless(i.client), category: a.Category, title: a.Title, name: withoutDot(r.name)}
 		if a.Confidential && a.Shared {
 			i.key.name = "\x00" + i.id // the name is not known: no breach is of this incident any more
 		}

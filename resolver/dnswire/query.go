@@ -71,6 +71,12 @@ type Query struct {
 	// The first COOKIE option's data (RFC 7873) are CookieLen octets of the packet at CookieAt; 0 where
 	// there is none. They are 8, the client's cookie, or 16 to 40, the server's behind it.
 	CookieAt, CookieLen int
+	// The first option that names the client's network (RFC 7871) and the first that names its MAC, as dnsmasq
+	// writes them; 0 where there is none. Whether to believe them is not for the packet to say. SubnetAt and
+	// DeviceAt are where their data begin, DeviceCode is which of its forms the second has.
+	SubnetAt, SubnetLen int
+	DeviceAt, DeviceLen int
+	DeviceCode          uint16
 
 	name     [MaxName]byte
 	nameLen  int
@@ -100,6 +106,7 @@ const (
 func (q *Query) Parse(msg []byte) Status {
 	q.QuestionEnd, q.nameLen, q.EDNS, q.DO, q.UDPSize, q.Type, q.Class = 0, 0, false, false, 0, 0, 0
 	q.Padding, q.Keepalive, q.NSID, q.CookieAt, q.CookieLen = false, false, false, 0, 0
+	q.SubnetAt, q.SubnetLen, q.DeviceAt, q.DeviceLen = 0, 0, 0, 0
 	q.hopCount = 0
 	if len(msg) < headerLen {
 		return StatusIgnore
@@ -192,6 +199,7 @@ func (q *Query) ParseNotify(msg []byte) bool {
 // The options of an OPT record that are known here.
 const (
 	OptionNSID      uint16 = 3
+	OptionSubnet    uint16 = 8
 	OptionCookie    uint16 = 10
 	OptionKeepalive uint16 = 11
 	OptionPadding   uint16 = 12
@@ -226,6 +234,14 @@ func (q *Query) parseOptions(msg []byte, off, end int) bool {
 			}
 			if q.CookieLen == 0 {
 				q.CookieAt, q.CookieLen = data, size
+			}
+		case OptionSubnet:
+			if q.SubnetLen == 0 {
+				q.SubnetAt, q.SubnetLen = data, size
+			}
+		case optionMAC, optionDevice:
+			if q.DeviceLen == 0 {
+				q.DeviceAt, q.DeviceLen, q.DeviceCode = data, size, binary.BigEndian.Uint16(msg[off:])
 			}
 		case OptionKeepalive:
 			q.Keepalive = true

@@ -35,6 +35,7 @@ import (
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
 	"schoolgate/config"
+	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
@@ -80,17 +81,19 @@ type Daemon struct {
 	progress   progress
 	background background
 
-	record    *breach.Log
-	alerts    *alert.Dispatcher
-	resolver  *resolver.Resolver
-	telemetry *telemetry
-	systemd   notifier
-	metrics   net.Listener // nil where there is none
-	page      []net.Listener
-	asking    askings
-	control   controlListener
-	tls       certificate
-	forIT     chan string // what a system alert is to be sent about
+	record   *breach.Log
+	alerts   *alert.Dispatcher
+	resolver *resolver.Resolver
+	// identities knows which device, and who, is at an address.
+	identities *identity.Store
+	telemetry  *telemetry
+	systemd    notifier
+	metrics    net.Listener // nil where there is none
+	page       []net.Listener
+	asking     askings
+	control    controlListener
+	tls        certificate
+	forIT      chan string // what a system alert is to be sent about
 
 	exceptionsChanged chan struct{} // holds one element when they have been since their next end was looked for
 
@@ -193,10 +196,11 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		d.page = append(d.page, netutil.LimitListener(l, pageConnections))
 		opened = append(opened, l)
 	}
+	d.identities = identity.New(identity.Options{Config: cfg.Sources, LookUp: d.nameOf, Now: d.now, Logger: d.log})
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
-		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record, Now: o.Now,
+		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record, Identities: d.identities, Now: o.Now,
 		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {
@@ -288,6 +292,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.resolver.Run(ctx) })
 	g.Go(func() error { return d.alerts.Run(ctx) })
+	g.Go(func() error { d.identities.Run(ctx); return nil })
 	g.Go(func() error { d.serveHTTP(ctx, d.control, d.controlHandler()); return nil })
 	if d.metrics != nil {
 		g.Go(func() error { d.serveHTTP(ctx, d.metrics, d.telemetryHandler()); return nil })

@@ -46,6 +46,7 @@ func (d *Daemon) ownProblems() []string {
 		}
 	}
 	out = append(out, d.tls.problems(d.now(), s.filter.Config.Timezone)...)
+	out = append(out, d.identities.Problems()...)
 	for _, u := range d.resolver.Stats().Upstreams {
 		switch {
 		case u.LeadsBack:

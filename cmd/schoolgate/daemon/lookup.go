@@ -65,7 +65,7 @@ type lookup struct {
 
 	ctx      context.Context //nolint:containedctx // of the one question
 	config   func() *config.Config
-	system   server
+	system   server // asked where none of the others answers; none where it has no address
 	deadline time.Time
 	answer   bytes.Reader
 }
@@ -86,7 +86,10 @@ func (l *lookup) Write(p []byte) (int, error) {
 	if q.Parse(question) != dnswire.StatusOK {
 		return 0, errors.New("look up a host: not a question")
 	}
-	servers := append(serversFor(l.config(), q.Name()), l.system)
+	servers := serversFor(l.config(), q.Name())
+	if l.system.address != "" {
+		servers = append(servers, l.system)
+	}
 	var best []byte
 	var err error
 	for i, s := range servers {

@@ -138,7 +138,7 @@ func (d *Daemon) pageFor(r *http.Request) (*pageView, *pageAsked) {
 		return view, nil // the address itself was opened
 	}
 	about := &pageAsked{client: from.Addr().Unmap(), name: name}
-	about.explanation = f.Policy.Explain(about.client, name, d.now().In(f.Config.Timezone))
+	about.explanation = f.Policy.ExplainClient(d.known(about.client), name, d.now().In(f.Config.Timezone))
 	about.hidden = f.Policy.Confidential(name)
 	view.Host = name.String()
 	view.Blocked = about.explanation.Verdict == "block"

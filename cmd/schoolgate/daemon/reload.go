@@ -198,6 +198,7 @@ func needsRestart(now, next *config.Config) error {
 
 // swap puts a prepared filter in force, and writes down who did it. Called with mu held.
 func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []byte, who string) error {
+	d.identities.Apply(next.Config.Sources)
 	if err := d.resolver.Apply(settings(next)); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/config"
+	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
 	"schoolgate/resolver"
@@ -44,6 +45,10 @@ type Status struct {
 	Refused []resolver.Refused  `json:"refused_connections"`
 	Limits  resolver.LimitStats `json:"limits"`
 	Chain   breach.Head         `json:"chain"`
+	// Identity is how much is known of the devices.
+	Identity identity.Stats `json:"identity"`
+	// Throngs are addresses that ask like many devices, and are of no group that says shared.
+	Throngs []resolver.Throng `json:"throngs"`
 }
 
 // ConfigStatus is the configuration in force.
@@ -200,7 +205,7 @@ func (d *Daemon) explain(name, client, at string) (Explained, error) {
 	if err := errors.Join(nameErr, addrErr, timeErr); err != nil {
 		return Explained{}, err
 	}
-	ex := s.filter.Policy.Explain(addr, key, when.In(s.filter.Config.Timezone))
+	ex := s.filter.Policy.ExplainClient(d.known(addr), key, when.In(s.filter.Config.Timezone))
 	return Explained{ex, d.configStatus(s), s.filter.Waiting()}, nil
 }
 
@@ -231,12 +236,15 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Ready: s.filter.Policy.Ready(), Problems: orEmpty(d.Problems()), Warnings: s.filter.WarningTexts(),
 		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
-		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(),
+		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
 	}
 	st.Healthy = len(st.Problems) == 0
 	stats := d.resolver.Stats()
 	st.Cache, st.Refused = stats.CacheEntries, append([]resolver.Refused{}, stats.Refused...)
-	st.Limits = stats.Limits
+	st.Limits, st.Throngs = stats.Limits, stats.Throngs
+	for i := range st.Throngs {
+		st.Throngs[i].Last = st.Throngs[i].Last.In(cfg.Timezone)
+	}
 	for i, o := range stats.Limits.Lately {
 		st.Limits.Lately[i].Last = o.Last.In(cfg.Timezone)
 	}

@@ -63,6 +63,12 @@ func run(m *testing.M) int {
 // port.
 func startUnbound(t *testing.T) int {
 	t.Helper()
+	return startUnboundIn(t)
+}
+
+// startUnboundIn is startUnbound by way of a command that runs another.
+func startUnboundIn(t *testing.T, by ...string) int {
+	t.Helper()
 	port, dir := freePort(t), t.TempDir()
 	conf := fmt.Sprintf(`server:
   directory: %q
@@ -83,7 +89,7 @@ remote-control:
 `, dir, port)
 	path := filepath.Join(dir, "unbound.conf")
 	write(t, path, conf)
-	cmd := exec.Command("unbound", "-d", "-c", path)
+	cmd := through(by, "unbound", "-d", "-c", path)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
@@ -91,10 +97,16 @@ remote-control:
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	waitFor(t, "unbound", func() bool {
-		out, _ := exec.Command("dig", "@127.0.0.1", "-p", fmt.Sprint(port), "+tries=1", "+time=1", "+short", "ready.example").Output()
+		out, _ := through(by, "dig", "@127.0.0.1", "-p", fmt.Sprint(port), "+tries=1", "+time=1", "+short", "ready.example").Output()
 		return strings.TrimSpace(string(out)) == "192.0.2.1"
 	})
 	return port
+}
+
+// through is a command, run by way of another unless by is empty.
+func through(by []string, args ...string) *exec.Cmd {
+	args = append(slices.Clone(by), args...)
+	return exec.Command(args[0], args[1:]...)
 }
 
 func freePort(t *testing.T) int {
