@@ -61,6 +61,7 @@ func Diff(older, newer *Config) []Change {
 	}
 	d.goneGroups()
 	d.clients()
+	d.devices()
 	d.calendar()
 	d.rules()
 	d.exempt()
@@ -142,6 +143,12 @@ func (d *differ) group(name string) {
 	if !slices.Equal(after.alertTo, before.alertTo) {
 		d.say(name, "other", "", "has its alerts sent to %s, before %s", orRoutes(after.alertTo), orRoutes(before.alertTo))
 	}
+	if after.trust != before.trust {
+		d.say(name, "other", "", "%s", map[bool]string{
+			true:  "takes devices by MAC and name from groups that block more too (trust_identity)",
+			false: "no longer takes devices by MAC and name from groups that block more (trust_identity)",
+		}[after.trust])
+	}
 	if after.shared != before.shared {
 		d.say(name, "other", "", "is taken for %s", map[bool]string{true: "many people behind one address", false: "one person behind each address"}[after.shared])
 	}
@@ -220,4 +227,41 @@ func (d *differ) moved(from, to string) string {
 		return ""
 	}
 	return ": " + strings.Join(said, ", and ")
+}
+
+// devices tells of clients that are told by what they say of themselves, and are named by another group now.
+func (d *differ) devices() {
+	was, is := clientsNamed(d.older), clientsNamed(d.newer)
+	for _, who := range missing(slices.Concat(is.order, was.order), nil) {
+		before, after := was.group[who], is.group[who]
+		switch {
+		case before == after:
+		case before == "":
+			d.say("", "other", "", "clients %s are in group %s, before in that of their address", who, after)
+		case after == "":
+			d.say("", "other", "", "clients %s are in the group of their address, before in %s", who, before)
+		default:
+			d.say("", "other", "", "clients %s are in group %s, before in %s%s", who, after, before, d.moved(before, after))
+		}
+	}
+}
+
+// namedClients are clients as a file has them, and the group of each.
+type namedClients struct {
+	group map[string]string
+	order []string
+}
+
+func clientsNamed(cfg *Config) namedClients {
+	all := namedClients{group: map[string]string{}}
+	for _, g := range cfg.Policy.Groups {
+		for kind, clients := range map[string][]string{"mac:": g.MACs, "name:": g.Devices, "host:": g.Hosts} {
+			for _, c := range clients {
+				all.group[kind+c] = g.Name
+				all.order = append(all.order, kind+c)
+			}
+		}
+	}
+	slices.Sort(all.order) // kinds come in any order
+	return all
 }

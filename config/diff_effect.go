@@ -17,6 +17,7 @@ type effect struct {
 	safe     policy.SafeSearch
 	alertTo  []string
 	shared   bool
+	trust    bool // of what devices say of themselves
 }
 
 // effects resolves the inheritance of all groups, as package policy does.
@@ -28,7 +29,7 @@ func effects(cfg *Config) map[string]*effect {
 	all := map[string]*effect{}
 	for name, g := range byName {
 		e := &effect{does: map[string]string{}}
-		onlySet, safeSet, alertSet, sharedSet := false, false, false, false
+		onlySet, safeSet, alertSet, sharedSet, trustSet := false, false, false, false, false
 		for ; g != nil; g = byName[g.Inherit] {
 			for _, c := range g.Monitor {
 				if e.does[c] == "" {
@@ -61,6 +62,9 @@ func effects(cfg *Config) map[string]*effect {
 			}
 			if g.SharedSet && !sharedSet {
 				sharedSet, e.shared = true, g.Shared
+			}
+			if g.TrustIdentitySet && !trustSet {
+				trustSet, e.trust = true, g.TrustIdentity
 			}
 		}
 		all[name] = e

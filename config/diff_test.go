@@ -122,6 +122,14 @@ func TestADifferenceIsToldInPlainWords(t *testing.T) {
 			[]string{"clients: [10.1.0.0/16]", "clients: [10.1.0.0/16, 10.20.9.0/24]"},
 			[]string{" | other  | clients 10.20.9.0/24 are in group staff, before in pupils: that frees gaming"},
 		},
+		"devices are named": {
+			[]string{"clients: [10.1.0.0/16]", `clients: [10.1.0.0/16, "mac:00:11:22:33:44:55", "name:laptop-*"]` + "\n    trust_identity: true"},
+			[]string{
+				"staff | other  | takes devices by MAC and name from groups that block more too (trust_identity)",
+				" | other  | clients mac:00:11:22:33:44:55 are in group staff, before in that of their address",
+				" | other  | clients name:laptop-* are in group staff, before in that of their address",
+			},
+		},
 		"a group goes, and its clients are unknown": {
 			[]string{"  early:\n    clients: [10.40.0.0/16]\n    only: [bbc.co.uk]\n", ""},
 			[]string{"early | other  | is no more", " | other  | clients 10.40.0.0/16 are in group pupils, before in early: that blocks gaming, gambling"},
