@@ -38,6 +38,7 @@ func (c *checker) check() {
 	c.calendarDays()
 	c.people()
 	c.exceptions()
+	c.vain()
 	c.alerting()
 	c.trials()
 	c.idleIdentities()

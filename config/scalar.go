@@ -152,6 +152,9 @@ func domain() scalar[blocklist.Name] {
 	}
 }
 
+// IsPublicSuffix reports whether everybody can register names under n.
+func IsPublicSuffix(n blocklist.Name) bool { return publicSuffix(n) }
+
 // publicSuffix reports whether everybody can register names under n: "com", "co.uk".
 func publicSuffix(n blocklist.Name) bool {
 	suffix, icann := publicsuffix.PublicSuffix(n.String())

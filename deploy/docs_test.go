@@ -155,8 +155,11 @@ func TestDocumentedConfigurationLoads(t *testing.T) {
 		for _, block := range d.blocks("yaml") {
 			found++
 			t.Run(filepath.Base(d.path), func(t *testing.T) {
-				if strings.Contains(block, "scrape_configs:") {
+				switch {
+				case strings.Contains(block, "scrape_configs:"):
 					checkPrometheusConfig(t, block)
+					return
+				case filepath.Base(d.path) == "first-policy.md": // whole files, which its script uses
 					return
 				}
 				checkConfiguration(t, block)
@@ -165,6 +168,30 @@ func TestDocumentedConfigurationLoads(t *testing.T) {
 	}
 	if found < 5 {
 		t.Errorf("only %d blocks of YAML found in the documents", found)
+	}
+}
+
+// TestTheFirstPolicyIsTested holds docs/first-policy.md to the script that does what it says.
+func TestTheFirstPolicyIsTested(t *testing.T) {
+	doc := document{"docs/first-policy.md", string(read(t, "docs/first-policy.md"))}
+	script := string(read(t, "../cmd/schoolgate/testdata/script/first_policy.txt"))
+	for _, block := range doc.blocks("yaml") {
+		if !strings.Contains(script, block) {
+			t.Errorf("not in the script:\n%s", block)
+		}
+	}
+	found := 0
+	for _, block := range doc.blocks("sh") {
+		for line := range strings.Lines(block) {
+			found++
+			line = strings.ReplaceAll(strings.TrimSpace(line), `"`, "'") // the only quotes that scripts know
+			if !strings.Contains(script, "\n"+line) {
+				t.Errorf("not in the script: %s", line)
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d commands found", found)
 	}
 }
 

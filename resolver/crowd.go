@@ -43,7 +43,6 @@ type guest struct {
 	conn  net.Conn    // of TCP, without TLS; nil for QUIC
 	idle  func() bool // nil: none of its requests is being answered
 	proxy bool        // comes for others: the share of its own address does not bound it
-	host  string      // as query.host, once the handshake of TLS is done
 
 	// Under the crowd's mu.
 	shut      func() // ends the connection at once and waits for nothing; nil: it cannot be yet

@@ -352,7 +352,7 @@ func FuzzHTTP2(f *testing.F) {
 		if !l.crowd.enter(g) {
 			t.Fatal("kept out")
 		}
-		l.serveHTTP2(&guestConn{conn, g}, g)
+		l.serveHTTP2(&guestConn{conn, g}, g, "")
 		if len(l.crowd.open) != 0 || len(l.crowd.perAddress) != 0 || l.crowd.answering != 0 {
 			t.Fatalf("left: %d connections, %d addresses, %d requests", len(l.crowd.open), len(l.crowd.perAddress), l.crowd.answering)
 		}

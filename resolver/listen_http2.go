@@ -24,6 +24,7 @@ type http2Conn struct {
 	listener *httpsListener
 	conn     net.Conn
 	guest    *guest
+	host     string // that the client asked for (SNI)
 	in       *bufio.Reader
 	frames   *http2.Framer
 	out      *outbox
@@ -75,9 +76,10 @@ const (
 	maxControls = 1000
 )
 
-func (l *httpsListener) serveHTTP2(conn net.Conn, g *guest) {
+// serveHTTP2 serves a connection whose handshake is done, and on which the client asked for host.
+func (l *httpsListener) serveHTTP2(conn net.Conn, g *guest, host string) {
 	c := &http2Conn{
-		listener: l, conn: conn, guest: g, in: bufio.NewReaderSize(conn, readBuffer), outstanding: make(chan struct{}, maxOutstanding),
+		listener: l, conn: conn, guest: g, host: host, in: bufio.NewReaderSize(conn, readBuffer), outstanding: make(chan struct{}, maxOutstanding),
 		streams: make(map[uint32]*http2Stream), window: http2Window, initial: http2Window, frame: http2Frame,
 	}
 	c.encoder = hpack.NewEncoder(&c.block)

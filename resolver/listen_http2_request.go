@@ -152,7 +152,7 @@ func (c *http2Conn) complete(s *http2Stream) {
 }
 
 func (c *http2Conn) serve(s *http2Stream, q *query) {
-	q.from, q.transport, q.sender, q.host = c.guest.from, overHTTPS, s, c.guest.host
+	q.from, q.transport, q.sender, q.host = c.guest.from, overHTTPS, s, c.host
 	if c.listener.resolver.serveSafely(q) {
 		none := len(q.out) == 0
 		queries.Put(q)

@@ -49,8 +49,8 @@ func listenHTTPS(r *Resolver, addr netip.AddrPort, config *tls.Config) (entrance
 		conns: make(chan net.Conn), closed: make(chan struct{}), addr: streams.socket.Addr(),
 	}}
 	streams.serve = func(conn net.Conn, g *guest) {
-		if conn.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2" {
-			l.serveHTTP2(conn, g)
+		if state := conn.(*tls.Conn).ConnectionState(); state.NegotiatedProtocol == "h2" {
+			l.serveHTTP2(conn, g, state.ServerName)
 			return
 		}
 		l.accepted.take(conn)
@@ -162,7 +162,7 @@ func (l *httpsListener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.fail(w, status, reason)
 		return
 	}
-	q.from, q.transport, q.host = g.from, overHTTPS, g.host
+	q.from, q.transport, q.host = g.from, overHTTPS, r.TLS.ServerName
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)

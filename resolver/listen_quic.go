@@ -133,7 +133,6 @@ func addrOf(addr net.Addr) netip.AddrPort {
 // serve takes the streams of one connection, each with its own goroutine.
 func (l *quicListener) serve(conn *quic.Conn) {
 	g := conn.Context().Value(guestKey{}).(*guest)
-	g.host = conn.ConnectionState().TLS.ServerName
 	if !l.crowd.unlessStopping(func() {
 		// It waits for the connection's end, as shut must not. Until the stop, which comes before any wait
 		// for these goroutines, only a newcomer shuts others out.
@@ -197,7 +196,7 @@ func (l *quicListener) stream(conn *quic.Conn, stream *quic.Stream, g *guest) {
 		giveUp(doqUnspecifiedError)
 		return
 	}
-	q.from, q.transport, q.host = addrOf(conn.RemoteAddr()), overQUIC, g.host
+	q.from, q.transport, q.host = addrOf(conn.RemoteAddr()), overQUIC, conn.ConnectionState().TLS.ServerName
 	response := l.resolver.settle(q)
 	if response == nil {
 		g.lost(refusedMalformed)

@@ -112,7 +112,6 @@ func (l *streamListener) welcome(conn *guestConn) {
 		_ = conn.Close()
 		return
 	}
-	conn.guest.host = secure.ConnectionState().ServerName
 	l.serve(secure, conn.guest)
 }
 
@@ -140,6 +139,7 @@ type stream struct {
 	guest       *guest
 	idle        time.Duration
 	outstanding chan struct{} // holds one for each query whose answer has not been sent
+	host        string        // as query.host
 }
 
 // readBuffer is how much is taken off a connection at a time: some forty queries.
@@ -149,6 +149,9 @@ func (l *streamListener) serveStream(conn net.Conn, g *guest) {
 	s := &stream{
 		listener: l, conn: conn, in: bufio.NewReaderSize(conn, readBuffer), guest: g, idle: idleTime(l.crowd.transport),
 		outstanding: make(chan struct{}, maxOutstanding),
+	}
+	if secure, ok := conn.(*tls.Conn); ok {
+		s.host = secure.ConnectionState().ServerName
 	}
 	s.out = newOutbox(conn, func(responses int) {
 		for range responses {
@@ -209,7 +212,7 @@ func (s *stream) read() bool {
 		queries.Put(q)
 		return false
 	}
-	q.in, q.from, q.transport, q.sender, q.host = q.buf[:n], s.guest.from, s.guest.crowd.transport, s, s.guest.host
+	q.in, q.from, q.transport, q.sender, q.host = q.buf[:n], s.guest.from, s.guest.crowd.transport, s, s.host
 	select {
 	case s.outstanding <- struct{}{}:
 	default:

@@ -45,7 +45,7 @@ const (
 	// with some 50 octets when idle (dnscat2), and use 200 when not (iodine).
 	tunnelWindow = 60
 	tunnelNames  = 30
-	tunnelTotal  = 2000
+	tunnelTotal  = 1500
 	// tunnelHold is for how long it is one then, in seconds, after the last name that counts.
 	tunnelHold = 600
 )

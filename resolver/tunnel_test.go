@@ -79,7 +79,7 @@ func TestATunnelIsToldByItsShape(t *testing.T) {
 			if a := events[0].Policy.Attribution(events[0]); len(events) != 100-passed || a.Category != "bypass" || a.List != "shape:tunnel" || a.Action != "block" {
 				t.Errorf("%d breaches of %d, %+v", len(events), 100-passed, a)
 			}
-			for range 40 { // for staff it is recorded, and works
+			for range 60 { // for staff it is recorded, and works
 				if r := s.exchange(t, ask(carried(random, tool.octets, tool.domain), tool.typ), "udp", "127.0.0.9"); r.Rcode != dns.RcodeSuccess {
 					t.Fatal(r)
 				}

@@ -6,10 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 
-	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
 	"schoolgate/policy/breach"
 )
@@ -34,22 +32,8 @@ func breachFlags(fs *flag.FlagSet) breachFilter {
 func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
 	f := breach.Filter{Group: *b.group, Category: *b.category, Severity: *b.severity, Zone: cfg.Timezone}
 	var err error
-	if *b.from != "" {
-		if f.From, _, err = parseTime(*b.from, cfg.Timezone); err != nil {
-			return f, wrongUse("--from: %w", err)
-		}
-	}
-	if *b.to != "" {
-		var day bool
-		if f.To, day, err = parseTime(*b.to, cfg.Timezone); err != nil {
-			return f, wrongUse("--to: %w", err)
-		}
-		if day {
-			f.To = f.To.AddDate(0, 0, 1) // the whole of that day
-		}
-	}
-	if !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To) {
-		return f, wrongUse("nothing lies between --from and --to")
+	if f.From, f.To, err = parseSpan(*b.from, *b.to, cfg.Timezone); err != nil {
+		return f, err
 	}
 	switch f.Severity {
 	case "", "critical", "high", "medium", "low":
@@ -129,13 +113,9 @@ func readBreaches(ctx context.Context, inv *invocation, flags breachFilter, each
 			fmt.Fprintf(inv.stderr, "warning: the newest breaches are not yet written down: %v\n", err)
 		}
 	}
-	path := daemon.RecordPath(cfg)
-	if _, err := os.Stat(path); err != nil {
-		return exitError{2, fmt.Errorf("no breach record here; has schoolgate run with this configuration? %w", err)}
-	}
-	r, err := breach.OpenReader(path) //nolint:contextcheck // it has none
+	r, err := openRecord(cfg) //nolint:contextcheck // it has none
 	if err != nil {
-		return exitError{2, err}
+		return err
 	}
 	defer r.Close()
 	groups, categories := []string{}, []string{"rule", "only"}

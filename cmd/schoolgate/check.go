@@ -23,14 +23,17 @@ type checked struct {
 	Problems config.Errors `json:"problems"`
 	Warnings config.Errors `json:"warnings"` // those without a place have line 0
 	Summary  string        `json:"summary"`
+	// Changes are those that --diff finds.
+	Changes []changed `json:"changes,omitzero"`
 }
 
 func setupCheck(fs *flag.FlagSet) action {
 	asJSON := jsonFlag(fs)
+	diff := fs.String("diff", "", "say what is blocked and freed, and for whom, compared with the configuration `OLD`")
 	fetch := fs.Bool("fetch", false, "ask the servers of lists too, and judge what they send; it is not kept")
 	return func(ctx context.Context, inv *invocation) error {
 		result, err := metered(ctx, inv, func(ctx context.Context, progress func(feed.Progress)) (checked, error) {
-			return check(ctx, inv, *fetch, progress)
+			return check(ctx, inv, *fetch, *diff, progress)
 		})
 		if err != nil {
 			return err
@@ -48,6 +51,9 @@ func setupCheck(fs *flag.FlagSet) action {
 			}
 			if result.OK {
 				fmt.Fprintf(inv.stdout, "%s: ok: %s\n", cmp.Or(inv.path(), "built-in default"), result.Summary)
+			}
+			if result.Changes != nil {
+				printDifferences(inv.stdout, *diff, result.Changes)
 			}
 		}
 		if !result.OK {
@@ -71,8 +77,8 @@ func (c *checked) take(err error, file string) error {
 }
 
 // check does all that a start does before it opens a socket or touches the data directory, and with
-// fetch asks for the lists of servers.
-func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.Progress)) (checked, error) {
+// fetch asks for the lists of servers. Where diff is not "" it is the older configuration to compare with.
+func check(ctx context.Context, inv *invocation, fetch bool, diff string, progress func(feed.Progress)) (checked, error) {
 	result := checked{Problems: config.Errors{}, Warnings: config.Errors{}}
 	cfg, err := inv.load()
 	if err != nil {
@@ -103,6 +109,9 @@ func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.
 			result.Warnings = append(result.Warnings, w)
 		}
 	}
+	if p := filter.ExceptionProblem(); p != "" {
+		result.Warnings = append(result.Warnings, config.Error{File: cfg.File, Problem: p})
+	}
 	for _, n := range filter.Notes() {
 		result.Warnings = append(result.Warnings, config.Error{File: cfg.File, Problem: n})
 	}
@@ -115,7 +124,10 @@ func check(ctx context.Context, inv *invocation, fetch bool, progress func(feed.
 		}
 	}
 	result.Summary = filter.Summary()
-	return result, nil
+	if diff != "" {
+		result.Changes, err = differences(ctx, inv, diff, cfg, filter, progress)
+	}
+	return result, err
 }
 
 // assembleFetched is assemble with the lists of servers as they are now. What is fetched is compared with

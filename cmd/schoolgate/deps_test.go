@@ -31,7 +31,7 @@ func imports() map[string][]string {
 		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":     nil,
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy/alert", "policy/breach", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "resolver/dnswire",
 		},
 	}
 }

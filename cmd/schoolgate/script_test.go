@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,6 +41,8 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 //	dig DATADIR CLIENT NAME      ask it for an address, from a loopback address; prints what came back
 //	answers DATADIR NAME CODE    wait until it answers with that response code
 //	limited DATADIR CLIENT NAME  ask it, from a loopback address, until that is over the rate limit
+//	tamper DATABASE STATEMENT    change a record behind the back of schoolgate
+//	grab VARIABLE REGEXP         keep what the first group matches in the output of the last command
 //
 // and the address of a receiver that takes alerts, in HOOK, with its secret in HOOKSECRET, and that of a
 // server for the files of the directory www, in LISTS. In a file of a script that is a configuration,
@@ -60,7 +64,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": ready, "unhealthy": unhealthy, "signal": sendSignal, "dig": dig, "answers": answers,
-			"expand": expand, "limited": limited,
+			"expand": expand, "limited": limited, "grab": grab, "tamper": tamper,
 		},
 	})
 }
@@ -161,6 +165,33 @@ func limited(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		return r.Truncated
 	})
+}
+
+func tamper(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: tamper DATABASE STATEMENT")
+	}
+	db, err := sql.Open("sqlite", "file:"+ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer db.Close()
+	changed, err := db.ExecContext(context.Background(), args[1])
+	ts.Check(err)
+	if n, err := changed.RowsAffected(); err != nil || n == 0 {
+		ts.Fatalf("nothing was changed: %v", err)
+	}
+}
+
+func grab(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: grab VARIABLE REGEXP")
+	}
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	m := pattern.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) != 2 {
+		ts.Fatalf("no match for %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // await waits until the schoolgate on a data directory is as it should be.

@@ -106,6 +106,13 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		}
 		fmt.Fprintf(w, "refused        connections and requests: %s\n", strings.Join(each, ", "))
 	}
+	if x := s.Exceptions; x.Allow+x.Block+x.NoEffect > 0 {
+		fmt.Fprintf(w, "exceptions     %d in force: %d allow, %d block", x.Allow+x.Block, x.Allow, x.Block)
+		if x.NoEffect > 0 {
+			fmt.Fprintf(w, "; %d without effect, for groups that are not in the configuration", x.NoEffect)
+		}
+		fmt.Fprintln(w)
+	}
 	printLimits(w, s)
 	for _, t := range s.Throngs {
 		fmt.Fprintf(w, "  ! %v asks like many devices, for some %d names in ten minutes: where it is a router or resolver, let it be in a group that says shared: true, or in access.trusted_forwarders (last %s)\n",

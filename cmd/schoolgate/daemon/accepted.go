@@ -78,30 +78,43 @@ func (a *accepted) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("keep the accepted configuration: %w", err)
 	}
-	if err := writeWhole(filepath.Join(dir, acceptedFile), data); err != nil {
+	if err := writeWhole(data, filepath.Join(dir, acceptedFile)); err != nil {
 		return fmt.Errorf("keep the accepted configuration: %w", err)
 	}
 	return nil
 }
 
-// writeWhole replaces a file at once: temporary file, fsync, rename, fsync of the directory.
-func writeWhole(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
+// writeWhole replaces files of one directory at once, or none where the disk is full: temporary files, fsync,
+// rename, fsync of the directory.
+func writeWhole(data []byte, paths ...string) (err error) {
+	var staged []string
+	defer func() {
+		if err != nil {
+			for _, name := range staged {
+				_ = os.Remove(name) // those that have been renamed are gone
+			}
+		}
+	}()
+	for _, path := range paths {
+		f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+		if err != nil {
+			return err
+		}
+		staged = append(staged, f.Name())
+		_, err = f.Write(data)
+		if err == nil {
+			err = f.Sync()
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
+	for i, path := range paths {
+		if err := os.Rename(staged[i], path); err != nil {
+			return err
+		}
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := os.Open(filepath.Dir(paths[0]))
 	if err != nil {
 		return err
 	}

@@ -109,6 +109,9 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("POST /lists/update", d.listsUpdateHandler)
 	mux.HandleFunc("POST /lists/compile", d.listsCompileHandler)
 	mux.HandleFunc("POST /lists/confirm", d.listsConfirmHandler)
+	mux.HandleFunc("GET /exceptions", d.listExceptionsHandler)
+	mux.HandleFunc("POST /exceptions", d.addExceptionHandler)
+	mux.HandleFunc("POST /exceptions/remove", d.removeExceptionHandler)
 	mux.HandleFunc("POST /alert/test", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, d.alerts.Test(r.Context(), r.FormValue("receiver")))
 	})
@@ -212,7 +215,11 @@ func (c *Client) do(ctx context.Context, method, path string, form url.Values, v
 		return fmt.Errorf("ask the running schoolgate: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return errors.New(strings.TrimSpace(string(body)))
+		err := errors.New(strings.TrimSpace(string(body)))
+		if resp.StatusCode == http.StatusBadRequest {
+			return errUse{err}
+		}
+		return err
 	}
 	if v == nil {
 		return nil

@@ -95,6 +95,8 @@ type Daemon struct {
 	tls        certificate
 	forIT      chan string // what a system alert is to be sent about
 
+	exceptionsChanged chan struct{} // holds one element when they have been since their next end was looked for
+
 	loggedMu sync.Mutex
 	logged   map[string]string // the problems that the log has, by their withoutCounts
 
@@ -113,6 +115,7 @@ type Daemon struct {
 // ErrUnreadable where the file cannot be read at all.
 func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	d = &Daemon{path: o.Path, build: o.Build, log: o.Logger, now: o.Now, systemd: notifier{o.Logger}, forIT: make(chan string, 16)}
+	d.exceptionsChanged = make(chan struct{}, 1)
 	d.updating, d.refresh = make(chan struct{}, 1), newRefresher()
 	if d.now == nil {
 		d.now = time.Now
@@ -243,7 +246,7 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 		err = before.cutOff(yaml)
 	}
 	if err == nil {
-		return &snapshot{filter: &Filter{Config: cfg}, yaml: yaml}, nil
+		return &snapshot{filter: &Filter{Config: cfg, exceptions: &exceptions{}}, yaml: yaml}, nil
 	}
 	why := refused(err)
 	if d.path == "" {
@@ -261,7 +264,7 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 	for _, reason := range why.Reasons {
 		d.log.Error("the configuration was refused at start; the last accepted one serves", "reason", reason)
 	}
-	return &snapshot{filter: &Filter{Config: cfg}, yaml: last.YAML, accepted: last, fallback: why}, nil
+	return &snapshot{filter: &Filter{Config: cfg, exceptions: &exceptions{}}, yaml: last.YAML, accepted: last, fallback: why}, nil
 }
 
 // closer closes by a function.
@@ -304,6 +307,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { d.refreshLists(ctx); return nil })
 	g.Go(func() error { d.watchFile(ctx); return nil })
+	g.Go(func() error { d.endExceptions(ctx); return nil })
 	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })

@@ -75,6 +75,15 @@ func (s *school) write(name, text string) {
 	}
 }
 
+func (s *school) read(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
 func (s *school) remove(name string) {
 	s.t.Helper()
 	if err := os.Remove(filepath.Join(s.dir, name)); err != nil {

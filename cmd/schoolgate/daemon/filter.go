@@ -21,6 +21,8 @@ type Filter struct {
 	Lists  []feed.Loaded
 	Policy *policy.Policy
 
+	exceptions *exceptions
+
 	set    *blocklist.Set
 	loader *feed.Loader
 	took   time.Duration // reading and compiling set
@@ -28,25 +30,45 @@ type Filter struct {
 
 // Assemble reads the lists of a configuration and compiles the policy. Where a required list has
 // nothing to serve the policy is not ready: it answers what needs no list, and fails the rest.
+//
+// The exceptions for a time are those of the configuration's data directory.
 func Assemble(ctx context.Context, cfg *config.Config, loader *feed.Loader) (*Filter, error) {
+	return assemble(ctx, cfg, loader, readExceptions(cfg.DataDir))
+}
+
+func assemble(ctx context.Context, cfg *config.Config, loader *feed.Loader, x *exceptions) (*Filter, error) {
 	began := time.Now()
 	lists := loader.Load(ctx, cfg.Lists, OwnNames(cfg))
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f := &Filter{Config: cfg, Lists: lists.Lists, set: lists.Set, loader: loader, took: time.Since(began)}
-	var err error
-	f.Policy, err = policy.Compile(cfg.Policy, f.set, len(f.waiting()) == 0)
-	if err != nil {
-		return nil, fmt.Errorf("compile the policy: %w", err)
+	f := &Filter{Config: cfg, Lists: lists.Lists, exceptions: x, set: lists.Set, loader: loader, took: time.Since(began)}
+	if err := f.compile(); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
 
-// assemble is Assemble for what is to be in force now.
+// compile makes the policy of the configuration, the exceptions and the lists.
+func (f *Filter) compile() error {
+	spec := f.Config.Policy
+	spec.Rules = slices.Concat(spec.Rules, f.exceptions.rules(f.Config))
+	p, err := policy.Compile(spec, f.set, len(f.Waiting()) == 0)
+	if err != nil {
+		return fmt.Errorf("compile the policy: %w", err)
+	}
+	f.Policy = p
+	return nil
+}
+
+// assemble is Assemble for what is to be in force now, with the exceptions that are.
 func (d *Daemon) assemble(ctx context.Context, cfg *config.Config) (*Filter, error) {
 	cfg.Policy.Built = d.build.Time
-	return Assemble(ctx, cfg, d.loader)
+	s := d.current.Load()
+	if s == nil || s.filter.exceptions.problem != "" { // somebody may have mended them since
+		return assemble(ctx, cfg, d.loader, readExceptions(cfg.DataDir))
+	}
+	return assemble(ctx, cfg, d.loader, s.filter.exceptions)
 }
 
 // OwnNames are the school's own zones: no list may cover them.
@@ -130,13 +152,24 @@ func (f *Filter) waiting() []feed.Loaded {
 	return slices.DeleteFunc(slices.Clone(f.Lists), func(l feed.Loaded) bool { return l.List != nil || !l.Required })
 }
 
-// Waiting says for which required lists the policy waits, and what is the matter with each.
+// Waiting says for what the policy waits, required lists above all, and what is the matter with each.
 func (f *Filter) Waiting() []string {
 	var out []string
 	for _, l := range f.waiting() {
 		out = append(out, fmt.Sprintf("list %s of category %s: %s", l.ID, f.category(l), Reason(l)))
 	}
+	if f.exceptions.lost {
+		out = append(out, exceptionsFile+" to be mended: "+f.exceptions.problem)
+	}
 	return out
+}
+
+// waitsFor says in a few words for what the policy waits.
+func (f *Filter) waitsFor() string {
+	if f.exceptions.lost {
+		return exceptionsFile + ", which can't be read"
+	}
+	return "a required list"
 }
 
 // category is the name of the list's category.
@@ -189,12 +222,7 @@ func (f *Filter) weakened(before []lockedCategory) []string {
 
 // vainAllows names the allow rules for names in locked categories: they load, and lift nothing.
 func (f *Filter) vainAllows() config.Errors {
-	var locked blocklist.Categories
-	for i, c := range f.Config.Policy.Categories {
-		if c.Locked {
-			locked = locked.With(blocklist.Category(i))
-		}
-	}
+	locked := f.categories(func(c policy.Category) bool { return c.Locked })
 	var out config.Errors
 	for _, r := range f.Config.Policy.Rules {
 		for _, n := range r.Names {

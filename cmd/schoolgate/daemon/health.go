@@ -31,6 +31,9 @@ func (d *Daemon) ownProblems() []string {
 		out = append(out, "the clock is wrong: it shows a time before this program was made ("+built.UTC().Format(time.DateOnly)+
 			"), so whatever depends on the time is blocked; set it (timedatectl set-ntp true)")
 	}
+	if p := s.filter.exceptions.problem; p != "" {
+		out = append(out, p)
+	}
 	if s.keepFailed != nil {
 		out = append(out, s.keepFailed.Error())
 	}
@@ -172,7 +175,7 @@ func (d *Daemon) statusLine() string {
 	s := d.current.Load()
 	switch {
 	case !s.filter.Policy.Ready():
-		return "waiting for a required list; what needs one is answered with SERVFAIL"
+		return "waiting for " + s.filter.waitsFor() + "; until then what is filtered is answered with SERVFAIL"
 	case s.fallback != nil:
 		return "the configuration was refused; serving the last accepted one"
 	case s.refused != nil:

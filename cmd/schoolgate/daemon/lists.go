@@ -245,10 +245,13 @@ func (d *Daemon) takeUpNow(ctx context.Context, who string) error {
 		s.filter = now.filter
 		d.current.Store(&s)
 		d.log.Error("lists refused; those before serve on", "by", who, "reason", s.listsRefused)
+		if now.listsRefused == nil || !slices.Equal(now.listsRefused.Reasons, s.listsRefused.Reasons) { // not at each look
+			d.audit(ctx, breach.Act{Who: who, What: "lists.refused", Detail: s.listsRefused.Error()})
+		}
 		d.raise()
 		return s.listsRefused
 	}
-	if next.set == now.filter.set && next.Policy.Ready() == now.filter.Policy.Ready() {
+	if next.set == now.filter.set && next.exceptions == now.filter.exceptions && next.Policy.Ready() == now.filter.Policy.Ready() {
 		next.Policy, next.took = now.filter.Policy, now.filter.took // only what is known of the sources has changed
 		d.current.Store(&s)
 		d.raise()

@@ -31,8 +31,6 @@ var pageHTML string
 //go:embed page.css
 var pageCSS string
 
-var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
-
 // pagePolicy lets the page be nothing but itself (CSP).
 var pagePolicy = func() string {
 	style := sha256.Sum256([]byte(pageCSS))
@@ -70,6 +68,7 @@ const (
 // pageHandler serves the block page for any host and path.
 func (d *Daemon) pageHandler() http.Handler {
 	busy := make(chan struct{}, pageReaders)
+	page := template.Must(template.New("page").Parse(pageHTML))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case busy <- struct{}{}:
@@ -86,10 +85,10 @@ func (d *Daemon) pageHandler() http.Handler {
 		h.Set("Cache-Control", "no-store")
 		switch {
 		case r.Method == http.MethodPost && r.URL.Path == pageRequest:
-			d.takeRequest(w, r)
+			d.takeRequest(w, r).write(w, page)
 		case r.Method == http.MethodGet || r.Method == http.MethodHead:
 			view, _ := d.pageFor(r)
-			view.write(w)
+			view.write(w, page)
 		default:
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "the page can only be read", http.StatusMethodNotAllowed)
@@ -98,10 +97,14 @@ func (d *Daemon) pageHandler() http.Handler {
 }
 
 // write sends the page: 403 where something is blocked, so that no program takes it for the site.
-func (v *pageView) write(w http.ResponseWriter) {
+func (v *pageView) write(w http.ResponseWriter, page *template.Template) {
+	if v == nil {
+		http.Error(w, "this comes from another page", http.StatusForbidden)
+		return
+	}
 	v.Style = template.CSS(pageCSS) //nolint:gosec // G203: our own
 	var body bytes.Buffer
-	if err := pageTemplate.Execute(&body, v); err != nil {
+	if err := page.Execute(&body, v); err != nil {
 		http.Error(w, "the page can't be shown", http.StatusInternalServerError)
 		return
 	}
@@ -153,11 +156,10 @@ func (d *Daemon) pageFor(r *http.Request) (*pageView, *pageAsked) {
 }
 
 // takeRequest takes the form's question whether a site may be opened. It is written into the audit record, for
-// whoever decides.
-func (d *Daemon) takeRequest(w http.ResponseWriter, r *http.Request) {
+// whoever decides. It returns what to show, nil where another page sent the form.
+func (d *Daemon) takeRequest(w http.ResponseWriter, r *http.Request) *pageView {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
-		http.Error(w, "this comes from another page", http.StatusForbidden)
-		return
+		return nil
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 8<<10)
 	view, about := d.pageFor(r)
@@ -187,7 +189,7 @@ func (d *Daemon) takeRequest(w http.ResponseWriter, r *http.Request) {
 		d.telemetry.unblockRequests.Inc()
 		view.Sent = true
 	}
-	view.write(w)
+	return view
 }
 
 // askings bounds the requests of the form: each is a row that somebody reads, and is kept for years.

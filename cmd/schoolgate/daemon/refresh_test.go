@@ -411,6 +411,11 @@ func TestListsThatWouldEmptyALockedCategoryAreRefused(t *testing.T) {
 	if code, body := s.get("/healthz"); code != 503 || !strings.HasPrefix(body, why) {
 		t.Errorf("/healthz: %d %q", code, body)
 	}
+	s.updateAll() // and again, with nothing new
+	onRecord := slices.DeleteFunc(s.acts(), func(a string) bool { return !strings.Contains(a, " | lists.refused | ") })
+	if diff := cmp.Diff([]string{"test | lists.refused | the locked category gaming had 2 entries and has none"}, onRecord); diff != "" {
+		t.Errorf("audit (-want +got):\n%s", diff)
+	}
 	p.publish(200, "https://games.example/\n")
 	s.updateAll()
 	if code, body := s.get("/healthz"); code != 200 {

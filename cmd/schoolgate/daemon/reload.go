@@ -104,6 +104,7 @@ func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err
 		changed := *now
 		changed.refused = r
 		d.current.Store(&changed)
+		d.audit(ctx, breach.Act{Who: who, What: "config.refused", Detail: strings.Join(append([]string{d.refusedHash(now)}, r.Reasons...), "; ")})
 		d.telemetry.reloaded(false, d.now())
 		for _, reason := range r.Reasons {
 			d.log.Error("reload refused; the configuration before serves on", "by", who, "reason", reason)
@@ -117,6 +118,15 @@ func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err
 	}
 	d.raise()
 	return warnings, nil
+}
+
+// refusedHash says which configuration was refused, as far as it can be read, and which one serves on.
+func (d *Daemon) refusedHash(now *snapshot) string {
+	hash := "none"
+	if yaml, err := config.ReadFile(d.path); err == nil {
+		hash = hashOf(yaml)
+	}
+	return fmt.Sprintf("hash %s; in force stays %s", hash, now.filter.Config.Hash)
 }
 
 // prepare does everything of a reload that can fail, and touches nothing that serves.
@@ -221,7 +231,7 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 		detail = append(detail, "the last accepted configuration, because the file's was refused: "+s.fallback.brief())
 	}
 	if !f.Policy.Ready() {
-		detail = append(detail, "a required list is not there yet")
+		detail = append(detail, "not ready: waits for "+f.waitsFor())
 	}
 	d.audit(ctx, breach.Act{Who: who, What: what, Detail: strings.Join(detail, "; ")})
 	d.keep(s)
@@ -304,7 +314,7 @@ func settings(f *Filter) resolver.Settings {
 func (f *Filter) Warnings() config.Errors {
 	_, lists := f.ListProblems()
 	pair, _ := f.Config.TLS.Load() // what is wrong with it is a problem, not a warning
-	out := slices.Concat(f.Config.Warnings, f.Config.TLS.Warnings(pair, time.Now(), f.Config.Timezone), lists, f.vainAllows())
+	out := slices.Concat(f.Config.Warnings, f.Config.TLS.Warnings(pair, time.Now(), f.Config.Timezone), lists, f.vainAllows(), f.idleExceptions(time.Now()))
 	if len(f.Config.NotEnforced) > 0 {
 		out = append(out, config.Error{File: f.Config.File, Problem: "not yet enforced: " + strings.Join(f.Config.NotEnforced, ", ")})
 	}

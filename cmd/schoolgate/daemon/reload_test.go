@@ -87,6 +87,11 @@ func TestABadFileLeavesThePolicyBeforeServing(t *testing.T) {
 	if got := s.dig("games.example"); got != "NXDOMAIN EDE 15" {
 		t.Errorf("the policy before: %s", got)
 	}
+	acts := s.acts()
+	act := fmt.Sprintf("test | config.refused | hash %.6s; in force stays %.6s; ", hashOf([]byte(s.read("schoolgate.yaml"))), s.Filter().Config.Hash)
+	if got := acts[len(acts)-1]; !strings.HasPrefix(got, act) || !strings.Contains(got, "groups.pupils.block[0]") {
+		t.Errorf("audit: %s, want %s", got, act)
+	}
 	code, body := s.get("/healthz")
 	want := "the last reload was refused; the configuration before serves on: "
 	if code != 503 || !strings.HasPrefix(body, want) || !strings.HasSuffix(body, " (and 1 more)\n") {
@@ -225,12 +230,12 @@ func TestAReloadDoesNotWeakenALockedCategory(t *testing.T) {
 			s.stop()
 			s.start()
 			acts := s.acts()
-			if want := "start | locked.weakened | " + c.want; len(acts) != 3 || acts[1] != want {
+			if want := "start | locked.weakened | " + c.want; len(acts) != 4 || acts[2] != want {
 				t.Errorf("audit of the start: %q, want %q", acts, want)
 			}
 			s.stop()
 			s.start()
-			if acts := s.acts(); len(acts) != 4 {
+			if acts := s.acts(); len(acts) != 5 {
 				t.Errorf("what was said at one start is said at the next: %q", acts)
 			}
 		})

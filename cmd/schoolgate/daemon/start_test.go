@@ -284,7 +284,7 @@ func TestUntilEveryRequiredListIsThereNothingIsLookedUp(t *testing.T) {
 	}
 	hash := s.Filter().Config.Hash
 	want := []string{
-		fmt.Sprintf("start | config.start | hash %.6s, before none; 1 group, 4 categories, 3 lists with 3 entries, 0 rules; a required list is not there yet", hash),
+		fmt.Sprintf("start | config.start | hash %.6s, before none; 1 group, 4 categories, 3 lists with 3 entries, 0 rules; not ready: waits for a required list", hash),
 		fmt.Sprintf("schoolgate | lists.complete | hash %.6s, before none; 1 group, 4 categories, 4 lists with 4 entries, 0 rules", hash),
 	}
 	if diff := cmp.Diff(want, s.acts()); diff != "" {

@@ -37,6 +37,7 @@ type Status struct {
 	Listen     Addrs            `json:"listen"`
 	Lists      []ListStatus     `json:"lists"`
 	Notes      []string         `json:"notes"`
+	Exceptions ExceptionCounts  `json:"exceptions"`
 	Upstreams  []UpstreamStatus `json:"upstreams"`
 	AlertQueue []QueueStatus    `json:"alert_queue"`
 	Cache      int              `json:"cache_entries"`
@@ -234,7 +235,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Timezone: cfg.Timezone.String(), Site: cfg.Site,
 		Ready: s.filter.Policy.Ready(), Problems: orEmpty(d.Problems()), Warnings: s.filter.WarningTexts(),
 		Config: d.configStatus(s),
-		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()),
+		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
 		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
 	}
 	st.Healthy = len(st.Problems) == 0

@@ -96,7 +96,7 @@ type inForce struct {
 	listEntries, listAge, configInfo *prometheus.Desc
 	listCheck, listTrial, compile    *prometheus.Desc
 	compiledNames, compiledBytes     *prometheus.Desc
-	ready, problems                  *prometheus.Desc
+	ready, problems, exceptions      *prometheus.Desc
 }
 
 func newInForce(d *Daemon) inForce {
@@ -120,6 +120,8 @@ func newInForce(d *Daemon) inForce {
 			"The configuration in force; always 1.", []string{"hash", "site"}, nil),
 		ready: prometheus.NewDesc("schoolgate_ready",
 			"1 when policy and lists serve; 0 while a required list has never been loaded. As /readyz.", nil, nil),
+		exceptions: prometheus.NewDesc("schoolgate_exceptions",
+			"Exceptions for a time that are in force.", []string{"action"}, nil),
 		problems: prometheus.NewDesc("schoolgate_problems",
 			"How many things are wrong; /healthz has a line for each.", nil, nil),
 	}
@@ -137,6 +139,7 @@ func (c inForce) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.configInfo
 	ch <- c.ready
 	ch <- c.problems
+	ch <- c.exceptions
 }
 
 // Collect implements prometheus.Collector.
@@ -153,6 +156,9 @@ func (c inForce) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, ready)
 	ch <- prometheus.MustNewConstMetric(c.problems, prometheus.GaugeValue, float64(len(c.d.Problems())))
+	inForce := s.filter.exceptionCounts(c.d.now())
+	ch <- prometheus.MustNewConstMetric(c.exceptions, prometheus.GaugeValue, float64(inForce.Allow), "allow")
+	ch <- prometheus.MustNewConstMetric(c.exceptions, prometheus.GaugeValue, float64(inForce.Block), "block")
 	ch <- prometheus.MustNewConstMetric(c.compile, prometheus.GaugeValue, s.filter.took.Seconds())
 	ch <- prometheus.MustNewConstMetric(c.compiledNames, prometheus.GaugeValue, float64(s.filter.set.Names()))
 	ch <- prometheus.MustNewConstMetric(c.compiledBytes, prometheus.GaugeValue, float64(s.filter.set.Bytes()))
@@ -199,8 +205,8 @@ func (d *Daemon) telemetryHandler() http.Handler {
 		writeText(w, http.StatusServiceUnavailable, problems...)
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !d.Filter().Policy.Ready() {
-			writeText(w, http.StatusServiceUnavailable, "waiting for a required list")
+		if f := d.Filter(); !f.Policy.Ready() {
+			writeText(w, http.StatusServiceUnavailable, "waiting for "+f.waitsFor())
 			return
 		}
 		writeText(w, http.StatusOK, "ready")
