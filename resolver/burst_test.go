@@ -174,7 +174,7 @@ func TestASilentUpstreamHoldsUpNobodyElse(t *testing.T) {
 	}
 	close(stop)
 	watching.Wait()
-	if most > goroutines+4096+100 {
+	if most > goroutines+4096+500 { // one for each call at most, and those of the server that is silent
 		t.Errorf("%d goroutines, %d before", most, goroutines)
 	}
 	if grown := int64(during.HeapInuse) - int64(before.HeapInuse); grown > 200<<20 {
