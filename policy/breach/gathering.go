@@ -62,7 +62,7 @@ func (t *turn) gather(b *knownBreach, count, last int64) {
 	if t.minute == 0 {
 		t.minute = endOfMinute(t.now)
 	}
-	t.add(b.incident, count, last)
+	t.add(b.incident, 0, count, last)
 }
 
 // repeats appends what was gathered, in the order of the breaches: all where a request says so, else

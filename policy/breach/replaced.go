@@ -139,10 +139,7 @@ func (l *Log) compare(ctx context.Context, w *writer) (replaced bool, err error)
 
 // holds reports whether the record has the row of a link.
 func holds(ctx context.Context, q querier, at link) (found bool, err error) {
-	err = q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM incident WHERE seq = ?1 AND hash = ?2)
-		OR EXISTS (SELECT 1 FROM breach WHERE seq = ?1 AND hash = ?2)
-		OR EXISTS (SELECT 1 FROM repeat WHERE seq = ?1 AND hash = ?2)
-		OR EXISTS (SELECT 1 FROM audit WHERE seq = ?1 AND hash = ?2)`, at.seq, at.hash[:]).Scan(&found)
+	err = q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM link WHERE seq = ? AND hash = ?)", at.seq, at.hash[:]).Scan(&found)
 	return found, err
 }
 

@@ -27,9 +27,8 @@ func (r *Reader) Verify(ctx context.Context) (Head, error) {
 	var seq sql.NullInt64
 	var hash []byte
 	var newest int64
-	err := r.db.QueryRowContext(ctx, `SELECT seq, hash, max(coalesce((SELECT max(seq) FROM incident), 0),
-		coalesce((SELECT max(seq) FROM breach), 0), coalesce((SELECT max(seq) FROM repeat), 0),
-		coalesce((SELECT max(seq) FROM audit), 0)) FROM (SELECT 1) LEFT JOIN head`).Scan(&seq, &hash, &newest)
+	err := r.db.QueryRowContext(ctx, `SELECT seq, hash, coalesce((SELECT seq FROM link ORDER BY seq DESC LIMIT 1), 0)
+		FROM (SELECT 1) LEFT JOIN head`).Scan(&seq, &hash, &newest)
 	if err != nil {
 		return Head{}, fmt.Errorf("verify record: %w", err)
 	}
@@ -154,6 +153,15 @@ var storedKinds = [...]struct {
 			r := &repeatRow{}
 			s.row = r
 			err = rows.Scan(&s.seq, &r.breach, &r.count, &r.last, &s.hash)
+			return s, err
+		},
+	},
+	{
+		"SELECT seq, time, incident, what, outcome, severity, who, text, salt, hash FROM note",
+		func(rows *sql.Rows) (s storedRow, err error) {
+			r := &noteRow{}
+			s.row = r
+			err = rows.Scan(&s.seq, &r.time, &r.incident, &r.what, &r.outcome, &r.severity, &r.who, &r.text, &s.salt, &s.hash)
 			return s, err
 		},
 	},
