@@ -18,6 +18,9 @@ type StructuredErrors struct {
 	Contact string
 }
 
+// FreeOption reports whether a code can be that of StructuredErrors: it has no meaning here yet.
+func FreeOption(code uint16) bool { return !dnswire.Known(code) }
+
 // The sub-errors in use (§9 of the draft).
 const (
 	subMalware       = 1
