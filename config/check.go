@@ -11,7 +11,6 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/resolver"
-	"schoolgate/resolver/dnswire"
 )
 
 // checker looks at what is right by itself and may be wrong together, and fills the Config.
@@ -35,6 +34,7 @@ func (c *checker) check() {
 	c.answer()
 	c.access()
 	c.identities()
+	c.apiTokens()
 	c.guards()
 	c.contents()
 	c.calendarDays()
@@ -235,7 +235,7 @@ func (c *checker) structuredErrors() {
 	contact := c.cfg.PageContact
 	scheme, _, _ := strings.Cut(contact, ":")
 	switch {
-	case dnswire.Known(uint16(code.v)):
+	case !resolver.FreeOption(uint16(code.v)):
 		c.fail(code.place, "take one for local use: 65100", "the EDNS option %d means something else", code.v)
 	case scheme != "mailto" && scheme != "tel":
 		c.fail(code.place, `write blocking.page.contact: "mailto:…" or "tel:…"`, "there is nobody to ask")

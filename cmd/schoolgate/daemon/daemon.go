@@ -34,6 +34,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
+	"schoolgate/cmd/schoolgate/console"
 	"schoolgate/config"
 	"schoolgate/identity"
 	"schoolgate/policy"
@@ -89,6 +90,9 @@ type Daemon struct {
 	telemetry  *telemetry
 	systemd    notifier
 	metrics    net.Listener // nil where there is none
+	console    *console.Server
+	consoleAt  net.Listener // nil where there is none
+	consoleFor string       // the configuration's address of it
 	page       []net.Listener
 	asking     askings
 	control    controlListener
@@ -188,6 +192,18 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		}
 		opened = append(opened, d.metrics)
 	}
+	if cfg.Console != "" {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Console)
+		if err != nil {
+			return nil, fmt.Errorf("listen.console: %w%s", err, portTaken(err, "listen.console"))
+		}
+		opened = append(opened, l)
+		shown := d.tls.inUse.Load
+		if config.IsLoopback(cfg.Console) {
+			shown = nil
+		}
+		d.consoleAt, d.consoleFor = console.Listen(l, shown), cfg.Console
+	}
 	for _, address := range cfg.Page {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address.String())
 		if err != nil {
@@ -197,6 +213,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		opened = append(opened, l)
 	}
 	d.identities = identity.New(identity.Options{Config: cfg.Sources, LookUp: d.nameOf, Now: d.now, Logger: d.log})
+	d.console = console.New(console.Config{InForce: d.inForce, Identities: d.identities, Now: d.now, Logger: d.log})
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
@@ -297,6 +314,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.metrics != nil {
 		g.Go(func() error { d.serveHTTP(ctx, d.metrics, d.telemetryHandler()); return nil })
 	}
+	if d.consoleAt != nil {
+		g.Go(func() error { d.serveHTTP(ctx, d.consoleAt, d.console); return nil })
+	}
 	for _, l := range d.page {
 		g.Go(func() error { d.serveHTTP(ctx, l, d.pageHandler()); return nil })
 	}
@@ -361,6 +381,7 @@ type Addrs struct {
 	DoH     []netip.AddrPort `json:"doh"`
 	DoQ     []netip.AddrPort `json:"doq"`
 	Page    []string         `json:"page"`
+	Console string           `json:"console"` // "" for nowhere
 	Metrics string           `json:"metrics"` // "" for nowhere
 	Control string           `json:"control"` // path of the control socket
 }
@@ -373,6 +394,9 @@ func (d *Daemon) Addrs() Addrs {
 	for _, l := range d.page {
 		a.Page = append(a.Page, l.Addr().String())
 	}
+	if d.consoleAt != nil {
+		a.Console = d.consoleAt.Addr().String()
+	}
 	if d.metrics != nil {
 		a.Metrics = d.metrics.Addr().String()
 	}
@@ -381,6 +405,12 @@ func (d *Daemon) Addrs() Addrs {
 
 // Filter returns what is in force at this moment.
 func (d *Daemon) Filter() *Filter { return d.current.Load().filter }
+
+// inForce is the configuration and the policy of this moment.
+func (d *Daemon) inForce() (*config.Config, *policy.Policy) {
+	f := d.Filter()
+	return f.Config, f.Policy
+}
 
 // Fallback says why the configuration in force is the last accepted one instead of the file's; nil
 // where it is the file's.
