@@ -91,8 +91,7 @@ type Daemon struct {
 	systemd    notifier
 	metrics    net.Listener // nil where there is none
 	console    *console.Server
-	consoleAt  net.Listener // nil where there is none
-	consoleFor string       // the configuration's address of it
+	consoleAt  consoleListener
 	page       []net.Listener
 	asking     askings
 	control    controlListener
@@ -192,17 +191,11 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		}
 		opened = append(opened, d.metrics)
 	}
-	if cfg.Console != "" {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Console)
-		if err != nil {
-			return nil, fmt.Errorf("listen.console: %w%s", err, portTaken(err, "listen.console"))
-		}
-		opened = append(opened, l)
-		shown := d.tls.inUse.Load
-		if config.IsLoopback(cfg.Console) {
-			shown = nil
-		}
-		d.consoleAt, d.consoleFor = console.Listen(l, shown), cfg.Console
+	if d.consoleAt, err = d.listenConsole(ctx, cfg.Console); err != nil {
+		return nil, err
+	}
+	if d.consoleAt.Listener != nil {
+		opened = append(opened, d.consoleAt)
 	}
 	for _, address := range cfg.Page {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address.String())
@@ -314,7 +307,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.metrics != nil {
 		g.Go(func() error { d.serveHTTP(ctx, d.metrics, d.telemetryHandler()); return nil })
 	}
-	if d.consoleAt != nil {
+	if d.consoleAt.Listener != nil {
 		g.Go(func() error { d.serveHTTP(ctx, d.consoleAt, d.console); return nil })
 	}
 	for _, l := range d.page {
@@ -394,7 +387,7 @@ func (d *Daemon) Addrs() Addrs {
 	for _, l := range d.page {
 		a.Page = append(a.Page, l.Addr().String())
 	}
-	if d.consoleAt != nil {
+	if d.consoleAt.Listener != nil {
 		a.Console = d.consoleAt.Addr().String()
 	}
 	if d.metrics != nil {
@@ -405,12 +398,6 @@ func (d *Daemon) Addrs() Addrs {
 
 // Filter returns what is in force at this moment.
 func (d *Daemon) Filter() *Filter { return d.current.Load().filter }
-
-// inForce is the configuration and the policy of this moment.
-func (d *Daemon) inForce() (*config.Config, *policy.Policy) {
-	f := d.Filter()
-	return f.Config, f.Policy
-}
 
 // Fallback says why the configuration in force is the last accepted one instead of the file's; nil
 // where it is the file's.

@@ -231,4 +231,8 @@ func TestOffLoopbackTheAPIIsEncrypted(t *testing.T) {
 	if code, body := s.tell(client, "http://127.0.0.1:"+port, login); code != http.StatusBadRequest || strings.Contains(body, "taken") {
 		t.Errorf("over HTTP: %d %s", code, body)
 	}
+	s.stop()
+	if strings.Contains(s.log.String(), "TLS handshake") {
+		t.Errorf("the log names who got TLS wrong:\n%s", s.log)
+	}
 }

@@ -138,7 +138,7 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 	if err := now.accepted.cutOff(yaml); err != nil {
 		return nil, nil, err
 	}
-	if err := needsRestart(now.filter.Config, cfg, d.consoleFor); err != nil {
+	if err := needsRestart(now.filter.Config, cfg, d.consoleAt.address); err != nil {
 		return nil, nil, err
 	}
 	if _, problems := cfg.TLS.Load(); problems != nil {
