@@ -109,41 +109,19 @@ func TestEachOfManyQuestionsAtOnceGetsItsOwnAnswer(t *testing.T) {
 	}
 }
 
-// startQuietUpstream is an upstream with one goroutine, whatever it is asked, so that who counts goroutines counts those of
-// the resolver. While it is silent it reads and says nothing.
-func startQuietUpstream(t *testing.T, silent *atomic.Bool) *upstream {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		buf := make([]byte, 4096)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			q := new(dns.Msg)
-			if silent.Load() || q.Unpack(buf[:n]) != nil {
-				continue
-			}
-			m := new(dns.Msg).SetReply(q)
-			name := strings.ToLower(q.Question[0].Name)
-			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: addressOf(name)}}
-			if packet, err := m.Pack(); err == nil {
-				_, _ = conn.WriteTo(packet, from)
-			}
-		}
-	})
-	t.Cleanup(func() { _ = conn.Close(); serving.Wait() })
-	return &upstream{addr: conn.LocalAddr().String()}
-}
-
 func TestASilentUpstreamHoldsUpNobodyElse(t *testing.T) {
 	var silent atomic.Bool
-	up := startQuietUpstream(t, &silent)
+	// It has one goroutine, whatever it is asked, so that those counted are the resolver's.
+	up := &upstream{addr: strings.TrimPrefix(startUDP(t, func(reply func([]byte), packet []byte) {
+		q := new(dns.Msg)
+		if silent.Load() || q.Unpack(packet) != nil {
+			return
+		}
+		m := new(dns.Msg).SetReply(q)
+		name := q.Question[0].Name
+		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: addressOf(strings.ToLower(name))}}
+		reply(pack(t, m))
+	}), "udp://")}
 	s := start(t, func(c *resolver.Config) { c.Settings.Upstreams.Timeout = 500 * time.Millisecond }, up)
 	s.exchange(t, ask("cached.example", dns.TypeA), "udp", "")
 	goroutines := runtime.NumGoroutine()

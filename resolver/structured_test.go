@@ -35,8 +35,11 @@ func explaining(c *resolver.Config) {
 	}
 	var sources []blocklist.Source
 	for i, category := range spec.Categories {
-		name, _ := blocklist.ParseName(category.Name + ".example")
-		sources = append(sources, blocklist.Source{ID: "list", Category: blocklist.Category(i), List: blocklist.ListOf(name)})
+		names := []blocklist.Name{blocklist.Name(fmt.Sprintf("%c%s\x07example\x00", len(category.Name), category.Name))}
+		if category.Name == "malware" || category.Name == "iwf" {
+			names = append(names, "\x04both\x07example\x00")
+		}
+		sources = append(sources, blocklist.Source{ID: "list", Category: blocklist.Category(i), List: blocklist.ListOf(names...)})
 	}
 	p, err := policy.Compile(spec, blocklist.Build(sources), true)
 	if err != nil {
@@ -70,7 +73,7 @@ func reasonOf(t *testing.T, r *dns.Msg) string {
 
 func TestWhoAsksOverEncryptedDNSIsToldWhoBlockedAndWhomToAsk(t *testing.T) {
 	s := startEncrypted(t, explaining)
-	for name, sub := range map[string]float64{"pornography.example": 5, "malware.example": 1, "rule.example": 5, "iwf.example": 5, "phishing.example": 5} {
+	for _, name := range []string{"pornography.example", "malware.example", "rule.example", "iwf.example", "phishing.example"} {
 		s.everyWay(t, askingFor(name, askForReasons), func(t *testing.T, way string, r *dns.Msg) {
 			t.Helper()
 			text := reasonOf(t, r)
@@ -79,7 +82,7 @@ func TestWhoAsksOverEncryptedDNSIsToldWhoBlockedAndWhomToAsk(t *testing.T) {
 				t.Fatalf("%s over %s: no minified JSON: %v: %s", name, way, err, text)
 			}
 			want := map[string]any{
-				"c": []any{"mailto:it@school.example"}, "j": "Blocked by the school's filter", "s": sub, "o": "Ysgol Tŷ <Gwyn> & \"Co\"", "l": "en",
+				"c": []any{"mailto:it@school.example"}, "j": "Blocked by the school's filter", "s": 5.0, "o": "Ysgol Tŷ <Gwyn> & \"Co\"", "l": "en",
 			}
 			if d := cmp.Diff(want, got); d != "" || r.Rcode != dns.RcodeNameError || r.Truncated {
 				t.Errorf("%s over %s: %s\n%v", name, way, d, r)
@@ -93,7 +96,7 @@ func TestAReasonDoesNotTellAConfidentialCategoryFromAnother(t *testing.T) {
 	s := startEncrypted(t, explaining)
 	reason := func(name string) string { return reasonOf(t, s.overTLS(t, askingFor(name, askForReasons))) }
 	ordinary := reason("pornography.example")
-	for _, name := range []string{"iwf.example", "phishing.example", "rule.example"} {
+	for _, name := range []string{"iwf.example", "both.example", "malware.example", "phishing.example", "rule.example"} {
 		if got := reason(name); got != ordinary {
 			t.Errorf("%s: %s\nan ordinary one: %s", name, got, ordinary)
 		}
