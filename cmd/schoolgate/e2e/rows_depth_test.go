@@ -45,7 +45,7 @@ func depthRows() []row {
 			s.expect(t, staff, "infected6.example AAAA", "NOERROR qr rd ra | answer: NAME AAAA 2001:db8:666::5")
 		}},
 		{"DEP-04", "a public name never leads into the school's own network", func(t *testing.T, s *rowSchool) {
-			for _, words := range strings.Split("rebind10.attacker.org A,rebind172.attacker.org A,rebind192.attacker.org A,rebind169.attacker.org A,rebind127.attacker.org A,rebind0.attacker.org A,rebind-fc.attacker.org AAAA,"+
+			for words := range strings.SplitSeq("rebind10.attacker.org A,rebind172.attacker.org A,rebind192.attacker.org A,rebind169.attacker.org A,rebind127.attacker.org A,rebind0.attacker.org A,rebind-fc.attacker.org AAAA,"+
 				"rebind-fe.attacker.org AAAA,rebind-lo.attacker.org AAAA,rebind-zero.attacker.org AAAA,rebind-mapped.attacker.org AAAA,rebind-hint.attacker.org HTTPS,rebind-mixed.attacker.org A,rebind-cname.attacker.org A", ",") {
 				s.expect(t, year7, words, strings.Replace(blocked, "NXDOMAIN", "NOERROR", 1))
 				s.expect(t, staff, words, strings.Replace(blocked, "NXDOMAIN", "NOERROR", 1))
@@ -73,6 +73,7 @@ func depthRows() []row {
 					}
 				}
 			}
+			s.expect(t, year7, "-y hmac-sha256:pupil:c2VjcmV0c2VjcmV0 flags.adult.example", blocked)
 			s.expect(t, year7, "flags.adult.example +edns=1 +noednsnegotiation", "BADVERS qr rd ra")
 			for _, class := range []string{"CH", "HS", "ANY", "NONE", "CLASS5", "CLASS32769"} {
 				s.expect(t, year7, "-c "+class+" flags.adult.example A", "REFUSED qr rd ra | EDE 21")
@@ -88,8 +89,10 @@ func depthRows() []row {
 			s.notAsked(t, "flags.adult.example")
 		}},
 		{"DEP-07", "no spelling opens a blocked name, and the reply keeps the spelling", func(t *testing.T, s *rowSchool) {
-			for _, name := range []string{"SPELL.adult.example", "sPeLl.AdUlT.eXaMpLe.", "ADULT.EXAMPLE", `\097dult.example`, `ad\u\l\t.example`, `spell\.dot.adult.example`, `\000.adult.example`, `\255\255.adult.example`,
-				`sp\032ace.adult.example`, "*.adult.example", "_spell._tcp.adult.example", strings.Repeat("l", 63) + ".adult.example", strings.Repeat("a.", 100) + "adult.example"} {
+			for _, name := range []string{
+				"SPELL.adult.example", "sPeLl.AdUlT.eXaMpLe.", "ADULT.EXAMPLE", `\097dult.example`, `ad\u\l\t.example`, `spell\.dot.adult.example`, `\000.adult.example`, `\255\255.adult.example`,
+				`sp\032ace.adult.example`, "*.adult.example", "_spell._tcp.adult.example", strings.Repeat("l", 63) + ".adult.example", strings.Repeat("a.", 100) + "adult.example",
+			} {
 				a := s.expect(t, year7, "+noidnin -q "+name+" -t A", blocked)
 				if plain := strings.TrimSuffix(name, "."); !strings.Contains(name, `\`) && a.name != plain+"." {
 					t.Errorf("asked for %s, the reply says %s", name, a.name)
@@ -178,7 +181,7 @@ func depthRows() []row {
 
 // everyType is a question for each type that a device may ask for, and for types that nobody knows.
 func everyType(name string) (questions []string) {
-	for _, typ := range strings.Fields("A AAAA HTTPS SVCB TXT MX CNAME NS SOA SRV PTR CAA NAPTR DNAME DS DNSKEY RRSIG NSEC NSEC3 TLSA SSHFP URI HINFO LOC SPF NULL ANY TYPE65280 TYPE65535 TYPE0 TYPE128 TYPE249 TYPE250 TYPE253 TYPE254 TYPE262") {
+	for typ := range strings.FieldsSeq("A AAAA HTTPS SVCB TXT MX CNAME NS SOA SRV PTR CAA NAPTR DNAME DS DNSKEY RRSIG NSEC NSEC3 TLSA SSHFP URI HINFO LOC SPF NULL ANY TYPE65280 TYPE65535 TYPE0 TYPE128 TYPE249 TYPE250 TYPE253 TYPE254 TYPE262") {
 		questions = append(questions, name+" "+typ)
 	}
 	return questions

@@ -29,7 +29,7 @@ func safeSearchRows() []row {
 	return []row{
 		{"SS-01", "Google is answered with its safe form under every country", func(t *testing.T, s *rowSchool) {
 			var names []string
-			for _, end := range strings.Fields("com co.uk ie de fr es it pl pt nl be ch at com.au ca co.in co.jp com.br com.tr com.hk ro lt lv ru com.ua gg je im cat") {
+			for end := range strings.FieldsSeq("com co.uk ie de fr es it pl pt nl be ch at com.au ca co.in co.jp com.br com.tr com.hk ro lt lv ru com.ua gg je im cat") {
 				names = append(names, "www.google."+end, "google."+end)
 			}
 			for _, a := range s.digs(t, year7, "", inA(names)...) {
