@@ -81,6 +81,7 @@ func (p *Policy) held(v Verdict, who *Who, name []byte, f Facts, at time.Time) V
 	}
 	inBase := *who
 	inBase.Group = uint16(group)
+	f.Named = true // p may not speak of a name that the base speaks of
 	base := p.base.decide(p.base.asking(inBase.Group, at), &inBase, name, f, at)
 	if !base.graver(v) {
 		v.Held = v.Allowed && (!base.Allowed || base.Held)
@@ -156,7 +157,6 @@ func (p *Policy) HeldBack(groupNames []string, name blocklist.Name, at time.Time
 			continue
 		}
 		allowed := Verdict{Group: g, Rule: int32(len(p.spec.Rules)), Allowed: true, Category: CategoryNone, Index: -1}
-		facts.Named = true
 		if v := p.held(allowed, &Who{Group: g}, []byte(name), facts, at); v.Action == Block || v.Action == Monitor {
 			held = append(held, p.groups[i].Name)
 		}
