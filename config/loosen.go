@@ -245,7 +245,11 @@ func (c *checker) hold() {
 	above := &c.cfg.Policy
 	for b := c.base; b != nil; b = b.below {
 		spec := *b.spec
-		spec.File, spec.Categories = b.top.name, c.cfg.Policy.Categories
+		spec.File, spec.Categories = b.top.name, slices.Clone(c.cfg.Policy.Categories)
+		for i := range spec.Categories {
+			own := find(&b.check.cfg, spec.Categories[i].Name)
+			spec.Categories[i].Locked = own != nil && own.Locked
+		}
 		if b.calendar.local.written() {
 			spec.Calendar = c.cfg.Policy.Calendar
 		}

@@ -98,9 +98,11 @@ func (c *checker) looserBlocks(w, b *group) {
 	for _, u := range w.unblock.all {
 		lifts(u)
 	}
-	for _, s := range w.schedule {
-		for _, u := range s.unblock.all {
-			lifts(u)
+	for _, a := range c.ancestry(w) { // a parent's schedule holds for those that inherit it, whatever they block
+		for _, s := range a.schedule {
+			for _, u := range s.unblock.all {
+				lifts(u)
+			}
 		}
 	}
 	c.lockedStay(w)

@@ -70,7 +70,7 @@ func (p *Policy) ofSite(v Verdict) bool {
 	case v.Action == Forward || v.Action == NXDomain:
 		return int(v.Index) >= len(base.Zones)
 	}
-	return v.Category == CategoryOnly
+	return v.Category == CategoryOnly || v.Action == Block && v.Categories&p.locked&^p.base.locked != 0
 }
 
 // held returns the graver one of v, in which the site had the say, and the verdict of the base alone.
@@ -87,11 +87,7 @@ func (p *Policy) held(v Verdict, who *Who, name []byte, f Facts, at time.Time) V
 		v.Held = v.Allowed && (!base.Allowed || base.Held)
 		return v
 	}
-	if base.Action == Block {
-		var buf [16]*node
-		path, whole := p.names.walk(name, buf[:0])
-		base.NoDataBelow = base.NoDataBelow || openBelow(path, whole, v.Group)
-	} else if v.Safe != 0 {
+	if base.Action != Block && v.Safe != 0 {
 		base.Safe = v.Safe
 	}
 	base.Group = v.Group

@@ -41,7 +41,7 @@ type Spec struct {
 	Built time.Time
 	// Base, where it is not nil, is what the configuration extends: nothing here lets through what that blocks, but for
 	// what it marks so (base.go). Its Rules, Records and Zones come first in those here, at the same places, and
-	// its Categories are those here. Its groups block no category that a site may loosen. It may have a Base itself.
+	// its Categories are those here, but for what is locked since. Its groups block no category that a site may loosen. It may have a Base itself.
 	Base *Spec
 	// File is what messages call the file of a Base.
 	File string
