@@ -10,6 +10,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/policy/breach"
 	"schoolgate/resolver"
 )
 
@@ -63,8 +64,9 @@ type Config struct {
 	// IdentityElsewhere says that there is one, which only the service has.
 	IdentityElsewhere bool
 
-	Quiet  time.Duration
-	Alerts alert.Config
+	Record    breach.Settings
+	Retention breach.Retention
+	Alerts    alert.Config
 
 	// NotEnforced has the paths of the keys that ask for something which this version does not do:
 	// "groups.year7.schedule". They are checked like all others.

@@ -187,7 +187,7 @@ func checkPage(t *testing.T, path, scriptPath string) {
 	t.Helper()
 	doc := document{path, string(read(t, path))}
 	script := string(read(t, scriptPath))
-	for _, block := range append(doc.blocks("yaml"), doc.blocks("text")...) {
+	for _, block := range append(doc.blocks("yaml"), doc.blocks("console")...) {
 		if !strings.Contains(script, block) {
 			t.Errorf("not in the script:\n%s", block)
 		}

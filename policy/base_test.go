@@ -45,7 +45,8 @@ func siteOfTrust(t *testing.T) *policy.Policy {
 	site.Records = names("record.porn.example", "printer.example")
 	site.Zones = append(append([]policy.Zone{}, base.Zones...), policy.Zone{Names: names("zone.porn.example", "school.example", "net", "arpa", "sub.trust.internal")})
 	set := blocklist.Build([]blocklist.Source{
-		{Category: 0, List: blocklist.ListOf(names("porn.example")...)}, {Category: 1, List: blocklist.ListOf(names("chat.example")...)},
+		{Category: 0, List: blocklist.ListOf(names("porn.example")...)},
+		{Category: 1, List: blocklist.ListOf(names("chat.example")...)},
 		{Category: 2, List: blocklist.ListOf(names("vpn.example")...)},
 	})
 	p, err := policy.Compile(site, set, true)

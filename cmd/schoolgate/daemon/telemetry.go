@@ -92,12 +92,12 @@ func (t *telemetry) listsReadAgain(before, now *Filter) {
 // inForce collects what the snapshot in force says of itself, at the moment of the scrape. Series
 // of a list that a reload took away are gone with it.
 type inForce struct {
-	d                                *Daemon
-	listEntries, listAge             *prometheus.Desc
-	configInfo, configBase           *prometheus.Desc
-	listCheck, listTrial, compile    *prometheus.Desc
-	compiledNames, compiledBytes     *prometheus.Desc
-	ready, problems, exceptions      *prometheus.Desc
+	d                             *Daemon
+	listEntries, listAge          *prometheus.Desc
+	configInfo, configBase        *prometheus.Desc
+	listCheck, listTrial, compile *prometheus.Desc
+	compiledNames, compiledBytes  *prometheus.Desc
+	ready, problems, exceptions   *prometheus.Desc
 }
 
 func newInForce(d *Daemon) inForce {
