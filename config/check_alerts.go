@@ -37,7 +37,7 @@ func (c *checker) alerting() {
 		}
 		c.tells(w, r, told)
 	}
-	routes := place{a.line, a.column, "alerts.routes"}
+	routes := a.below("routes")
 	if c.misspelt(a.place) || len(a.routes) == 0 && c.failed(routes) {
 		return // the routes may be what has been reported
 	}

@@ -120,7 +120,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 	}
 	const monFri = 0x3e
 	want := Config{
-		File: "contract.yaml", Hash: got.Hash,
+		File: "contract.yaml", Hash: got.Hash, Files: got.Files,
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
@@ -284,7 +284,7 @@ alerts: {quiet: 10m}
 		t.Fatal(err)
 	}
 	for _, c := range []*Config{bare, full} {
-		c.Hash, c.DataDir, c.NotEnforced, c.Warnings = "", "", nil, nil
+		c.Hash, c.Files, c.DataDir, c.NotEnforced, c.Warnings = "", nil, "", nil, nil
 	}
 	if diff := cmp.Diff(bare, full, whole); diff != "" {
 		t.Errorf("(-bare +full):\n%s", diff)

@@ -82,6 +82,9 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		fmt.Fprintf(w, "               the file on disk differs from what is in force since %s\n", s.Config.Since.Format(time.RFC3339))
 	}
 	fmt.Fprintf(w, "hash           %s\n", s.Config.Hash)
+	for _, f := range s.Config.Extends {
+		fmt.Fprintf(w, "extends        %s, hash %s\n", f.Path, f.Hash)
+	}
 	for _, a := range s.Listen.DNS {
 		fmt.Fprintf(w, "DNS            %v\n", a)
 	}
