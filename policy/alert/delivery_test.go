@@ -212,7 +212,7 @@ func TestTheTriesOfOneAlert(t *testing.T) {
 				t.Errorf("try %d has the id %q", i+1, tries[i].id)
 			}
 		}
-		want := settled{"msg_1", breach.Outcome{State: breach.Failed, Status: "HTTP 500"}}
+		want := settled{"msg_1", breach.Outcome{State: breach.Gone, Status: "HTTP 500"}}
 		if diff := cmp.Diff(want, outbox.settled()[9]); diff != "" {
 			t.Error(diff)
 		}
@@ -230,7 +230,8 @@ func TestWhatWasGivenUpIsSaidAndTriedAgainWhenAsked(t *testing.T) {
 	d, _ := run(t, Options{Config: Config{Receivers: []Receiver{webhook("dsl", s.URL)}}, Outbox: l})
 	must(t, l.Enqueue(t.Context(), breach.Alert{ID: "msg_1", Receiver: "dsl", Body: []byte("{}")}))
 	eventually(t, "given up", func() bool { return len(d.Problems()) == 1 })
-	want := []string{`alerts: 1 to the receiver "dsl" were given up (schoolgate alert retry msg_1 tries again)`}
+	want := []string{`alerts: the receiver "dsl" is disabled, for it took none: 0 wait and 1 were given up ` +
+		`(once it works: schoolgate alert test dsl, or alert retry msg_1)`}
 	if diff := cmp.Diff(want, d.Problems()); diff != "" {
 		t.Error(diff)
 	}
