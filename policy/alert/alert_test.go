@@ -3,6 +3,7 @@ package alert
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -220,4 +221,14 @@ func eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatal("still not: " + what)
 		}
 	}
+}
+
+// readAll returns the body of a request.
+func readAll(t testing.TB, r *http.Request) string {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(body)
 }

@@ -27,6 +27,7 @@ type alertmanagerAlert struct {
 // alertmanagerAlerts is a letter as Alertmanager takes it, without client and names, whatever the letter
 // has. What is sent late still fires: it ends after now.
 func alertmanagerAlerts(l Letter, id string, now time.Time) []alertmanagerAlert {
+	l = l.mapped(noAngles) // it may send on to chats
 	a := alertmanagerAlert{
 		Labels:      map[string]string{"site": l.Site},
 		Annotations: map[string]string{"summary": l.Subject, "description": l.Summary, "record": l.Chain},

@@ -73,7 +73,7 @@ func hijack(answer string) http.HandlerFunc {
 	}
 }
 
-func TestHowAReceiverMayAnswer(t *testing.T) {
+func TestHowAReceiverMayAnswerWhateverItsType(t *testing.T) {
 	var followed atomic.Bool
 	elsewhere := receiver(t, func(http.ResponseWriter, *http.Request) { followed.Store(true) })
 	status := func(code int) http.HandlerFunc {
@@ -95,6 +95,9 @@ func TestHowAReceiverMayAnswer(t *testing.T) {
 		"200":                      {status(200), breach.Delivered, "HTTP 200", 0},
 		"202":                      {status(202), breach.Delivered, "HTTP 202", 0},
 		"500":                      {status(500), breach.Pending, "HTTP 500", 5 * second},
+		"502":                      {status(502), breach.Pending, "HTTP 502", 5 * second},
+		"504":                      {status(504), breach.Pending, "HTTP 504", 5 * second},
+		"429 without a time":       {status(429), breach.Pending, "HTTP 429", 5 * second},
 		"404":                      {status(404), breach.Pending, "HTTP 404", 5 * second},
 		"410 stops":                {status(410), breach.Gone, "HTTP 410", 0},
 		"410, whatever it asks":    {asks(410, "60"), breach.Gone, "HTTP 410", 0},
@@ -118,27 +121,31 @@ func TestHowAReceiverMayAnswer(t *testing.T) {
 		"a header without end":                 {hijack("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100_000) + "\r\n\r\n"), breach.Pending, "exceeded 65536 bytes", 5 * second},
 		"a body of a gigabyte is not read out": {endless, breach.Delivered, "HTTP 200", 0},
 	} {
-		t.Run(what, func(t *testing.T) {
+		for _, kind := range Types() {
+			if kind == TypeEmail {
+				continue
+			}
 			url := "http://127.0.0.1:1/token-in-the-path" // port 1 has no listener
 			if c.answer != nil {
 				url = receiver(t, c.answer).URL + "/token-in-the-path"
 			}
 			outbox := newMemory()
-			outbox.alerts = []breach.Alert{{ID: "msg_1", Receiver: "dsl", Body: []byte("{}")}}
+			outbox.alerts = []breach.Alert{{ID: "msg_1", Receiver: "dsl", Body: incidentBody(notice(nil), "", false)}}
 			run(t, Options{
-				Config: Config{Receivers: []Receiver{webhook("dsl", url)}}, Outbox: outbox, Now: func() time.Time { return tenPast },
+				Config: Config{Receivers: []Receiver{{Name: "dsl", Type: kind, URL: url, Secrets: [][]byte{secret}}}}, Outbox: outbox,
+				Now: func() time.Time { return tenPast },
 			})
 			eventually(t, "settled", func() bool { return len(outbox.settled()) == 1 })
 			got := outbox.settled()[0].Outcome
 			if got.State != c.state || !strings.Contains(got.Status, c.status) || strings.Contains(got.Status, "token") {
-				t.Errorf("it is %q, %q; want %q, %q", got.State, got.Status, c.state, c.status)
+				t.Errorf("%s by %s: it is %q, %q; want %q, %q", what, kind, got.State, got.Status, c.state, c.status)
 			}
 			if c.state == breach.Pending {
 				if wait := got.Next.Sub(tenPast); wait < c.after || wait > c.after+c.after/10 {
-					t.Errorf("the next try is in %v, want %v and up to a tenth more", wait, c.after)
+					t.Errorf("%s by %s: the next try is in %v, want %v and up to a tenth more", what, kind, wait, c.after)
 				}
 			}
-		})
+		}
 	}
 	if followed.Load() {
 		t.Error("a redirect was followed")

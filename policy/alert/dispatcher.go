@@ -27,6 +27,9 @@ const (
 	readTime = 2 * time.Second
 )
 
+// testMessage is what a test alert says.
+const testMessage = "This is a test of schoolgate's alerts. Nothing has happened; nobody need do anything."
+
 // Options is what a Dispatcher is made with.
 type Options struct {
 	Config Config
@@ -182,7 +185,7 @@ func (d *Dispatcher) system(text, except string) {
 func (d *Dispatcher) Test(ctx context.Context, receiver string) []TestResult {
 	config := d.config.Load()
 	results := make([]TestResult, 0, len(config.Receivers))
-	body := d.textBody(typeTest, "This is a test of schoolgate's alerts. Nothing has happened; nobody need do anything.")
+	body := d.textBody(typeTest, testMessage)
 	var tries sync.WaitGroup
 	for i := range config.Receivers {
 		r := &config.Receivers[i]

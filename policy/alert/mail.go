@@ -20,8 +20,8 @@ var mailHTML string
 // maxSubject is how many characters a subject has.
 const maxSubject = 150
 
-// mail is a letter as a mail: a header, and the text as plain text and as HTML.
-type mail struct {
+// mailing is a letter as a mail: a header, and the text as plain text and as HTML.
+type mailing struct {
 	from          string
 	to            []string
 	id, thread    string // what stands before the @ of Message-ID, and of that of the incident's mails in general
@@ -33,8 +33,8 @@ type mail struct {
 
 // newMail returns the mail of a letter. One letter makes the same mail each time, so that a server or a
 // program knows it again.
-func newMail(r *Receiver, id string, l Letter, subject, text, webpage string) (mail, error) {
-	m := mail{
+func newMail(r *Receiver, id string, l Letter, subject, text, webpage string) (mailing, error) {
+	m := mailing{
 		from: r.SMTP.From, to: r.SMTP.To, id: id, date: l.Time, thread: l.Incident,
 		subject: clean("[schoolgate] "+l.Subject, maxSubject), important: l.Severity == "critical" || l.Severity == "high",
 		text: text, webpage: webpage,
@@ -85,7 +85,7 @@ func plainText(l Letter) string {
 }
 
 // bytes writes the mail after RFC 5322, with lines that end in CRLF.
-func (m *mail) bytes() []byte {
+func (m *mailing) bytes() []byte {
 	var b bytes.Buffer
 	domain := m.from[strings.LastIndexByte(m.from, '@')+1:]
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }

@@ -15,7 +15,10 @@ func slackMessage(l Letter, own string) object {
 		return m
 	}
 	text := func(s string, bold bool) object {
-		return object{"type": "text", "text": s, "style": object{"bold": bold}}
+		if bold {
+			return object{"type": "text", "text": s, "style": object{"bold": true}}
+		}
+		return object{"type": "text", "text": s}
 	}
 	section := func(elements ...object) object { return object{"type": "rich_text_section", "elements": elements} }
 	parts := []object{section(text(l.Subject+"\n", true), text(l.Summary+"\n", false))}

@@ -19,7 +19,7 @@ const portTLS = "465"
 
 // sendMail tries once to hand a mail to a server for those of m.to whom taken does not name yet, and adds to
 // taken whom it took it for. It is delivered when it took it for all.
-func (d *Dispatcher) sendMail(ctx context.Context, r *Receiver, m *mail, taken map[string]bool) answer {
+func (d *Dispatcher) sendMail(ctx context.Context, r *Receiver, m *mailing, taken map[string]bool) answer {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	c, err := d.dialSMTP(ctx, r)
@@ -90,6 +90,7 @@ func (d *Dispatcher) dialSMTP(ctx context.Context, r *Receiver) (client *smtp.Cl
 	// A stop breaks the try off, and so does the end of its time.
 	plain := conn
 	context.AfterFunc(ctx, func() { _ = plain.SetDeadline(time.Unix(1, 0)) })
+	conn = &bounded{conn, maxConversation}
 	config := &tls.Config{ServerName: host, RootCAs: d.roots, MinVersion: tls.VersionTLS12}
 	secure := port == portTLS
 	if secure {
@@ -115,6 +116,25 @@ func (d *Dispatcher) dialSMTP(ctx context.Context, r *Receiver) (client *smtp.Cl
 		err = client.Auth(&login{user: r.SMTP.User, password: string(r.Secrets[0])})
 	}
 	return client, err
+}
+
+// maxConversation is how many bytes a mail server may say in one session: net/smtp reads lines of any length.
+const maxConversation = 256 << 10
+
+// bounded is a connection of which so many bytes are read and no more.
+type bounded struct {
+	net.Conn
+	left int
+}
+
+// Read implements net.Conn.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errors.New("the server says too much")
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 // greeting is what this host calls itself: its address, which is true everywhere (RFC 5321 §4.1.3).

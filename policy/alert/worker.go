@@ -171,7 +171,7 @@ func (w *worker) judge(r *Receiver, a breach.Alert, got answer) breach.Outcome {
 		w.took = now
 	case got.code == http.StatusGone:
 		o.State = breach.Gone
-	case tries >= len(schedule) && w.took.After(a.Created):
+	case tries >= len(schedule) && !w.took.IsZero() && !w.took.Before(a.Created):
 		o.State = breach.Failed // it is this alert that it does not take
 	case tries >= len(schedule):
 		o.State = breach.Gone
