@@ -200,7 +200,7 @@ func TestOneAlertThatAReceiverCannotTakeDisablesNothing(t *testing.T) {
 		}
 		send(t, outbox, "msg_3")
 	})
-	if want := len(schedule) + 2; tries != want {
+	if want := len(schedule) + 3; tries != want {
 		t.Errorf("it was tried %d times, want %d", tries, want)
 	}
 }
