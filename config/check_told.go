@@ -126,15 +126,16 @@ func (c *checker) enforces(g *group, category string) bool {
 // reaches reports whether somebody is told of a kind of breach at a moment. asked remembers: categories and
 // groups that no route names are all the same.
 func (c *checker) reaches(a *alert.Config, b breaching, moment time.Time, asked map[string]bool) bool {
-	key := fmt.Sprint(b.severity, moment.Unix(), b.alertToSet, b.alertTo)
+	category, group := "", ""
 	for _, r := range a.Routes {
 		if slices.Contains(r.Categories, b.category) {
-			key += " category " + b.category
+			category = b.category
 		}
 		if slices.Contains(r.Groups, b.group) {
-			key += " group " + b.group
+			group = b.group
 		}
 	}
+	key := fmt.Sprint(b.severity, moment.Unix(), category, " ", group, " ", b.alertToSet, b.alertTo)
 	if known, ok := asked[key]; ok {
 		return known
 	}

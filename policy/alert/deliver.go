@@ -3,6 +3,7 @@ package alert
 import (
 	"context"
 	"encoding/base64"
+	"slices"
 	"time"
 
 	"schoolgate/policy/breach"
@@ -21,14 +22,7 @@ func pace(kind string) time.Duration {
 }
 
 // known reports whether there are receivers of a type.
-func known(kind string) bool {
-	for _, t := range Types() {
-		if t == kind {
-			return true
-		}
-	}
-	return false
-}
+func known(kind string) bool { return slices.Contains(Types(), kind) }
 
 // deliver tries once to deliver an alert to a receiver, in the form of its type. taken has the addresses that
 // a mail has been taken for, and is added to.

@@ -61,6 +61,32 @@ func TestAnAlertIsAStandardWebhook(t *testing.T) {
 	}
 }
 
+func TestTwoSecretsSignTwice(t *testing.T) {
+	other := []byte("fedcba9876543210fedcba9876543210")
+	verified := make(chan []error, 1)
+	s := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
+		body := []byte(readAll(t, r))
+		var errs []error
+		for _, key := range [][]byte{secret, other, []byte("another one, that is of neither.")} {
+			verifier, err := standardwebhooks.NewWebhook("whsec_" + base64.StdEncoding.EncodeToString(key))
+			if err != nil {
+				t.Error(err)
+			}
+			errs = append(errs, verifier.Verify(body, r.Header))
+		}
+		verified <- errs
+	})
+	r := webhook("dsl", s.URL)
+	r.Secrets = [][]byte{secret, other}
+	d := dispatcher(t, Config{Receivers: []Receiver{r}})
+	if got := d.Test(t.Context(), "dsl"); !got[0].OK {
+		t.Errorf("got %+v", got)
+	}
+	if errs := <-verified; errs[0] != nil || errs[1] != nil || errs[2] == nil {
+		t.Errorf("by the first, the second and a third secret: %v", errs)
+	}
+}
+
 // hijack answers with bytes as they are and closes the connection.
 func hijack(answer string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {

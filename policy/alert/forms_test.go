@@ -16,7 +16,7 @@ import (
 	"schoolgate/policy/breach"
 )
 
-var update = flag.Bool("update", false, "write the golden files") //nolint:gochecknoglobals // a flag
+var update = flag.Bool("update", false, "write the golden files")
 
 // golden compares what was made with a file in testdata.
 func golden(t *testing.T, name string, got []byte) {

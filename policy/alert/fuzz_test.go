@@ -174,7 +174,7 @@ func FuzzMail(f *testing.F) {
 		if bytes.Contains(bytes.ReplaceAll(data, []byte("\r\n"), nil), []byte("\n")) {
 			t.Error("a line does not end in CRLF")
 		}
-		for _, line := range bytes.Split(data, []byte("\r\n")) {
+		for line := range bytes.SplitSeq(data, []byte("\r\n")) {
 			if len(line) > 998 {
 				t.Errorf("a line has %d bytes", len(line))
 			}

@@ -121,6 +121,8 @@ func TestHowAMailServerMayAnswer(t *testing.T) {
 		"a line without end":       {func(b *letterbox) { b.greeting = strings.Repeat("2", 1<<20) }, nil, breach.Pending, "the server says too much", false},
 		"by PLAIN":                 {func(b *letterbox) { b.auth, b.password = "PLAIN LOGIN", "open sesame" }, signIn, breach.Delivered, "SMTP 250", false},
 		"by LOGIN":                 {func(b *letterbox) { b.auth, b.password = "XOAUTH2 LOGIN", "open sesame" }, signIn, breach.Delivered, "SMTP 250", false},
+		"TLS from the start":       {func(b *letterbox) { b.fromStart, b.auth, b.password = true, "PLAIN", "open sesame" }, onPort465, breach.Delivered, "SMTP 250", false},
+		"in clear on its port":     {nil, onPort465, breach.Pending, "first record does not look like a TLS handshake", false},
 		"a wrong password":         {func(b *letterbox) { b.auth, b.password = "PLAIN", "another" }, signIn, breach.Pending, "SMTP 535", true},
 		"by nothing that we know":  {func(b *letterbox) { b.auth = "GSSAPI" }, signIn, breach.Pending, "neither PLAIN nor LOGIN", false},
 		"in clear to loopback": {
@@ -144,6 +146,12 @@ func TestHowAMailServerMayAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// onPort465 is a receiver whose server speaks TLS from the start.
+func onPort465(r *Receiver) {
+	signIn(r)
+	r.SMTP.Server = "mail.example:465"
 }
 
 // signIn is a receiver that authenticates.

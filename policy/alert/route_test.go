@@ -28,7 +28,9 @@ func house(t *testing.T) Config {
 		Receivers: []Receiver{
 			{Name: "dsl", Devices: []policy.ClientPattern{pattern("10.1.0.5"), pattern("mac:00:11:22:33:44:55"), pattern("name:dsl-laptop"), pattern("user:dsl")}, Deputy: "head"},
 			{Name: "head", Devices: []policy.ClientPattern{pattern("10.1.0.6"), pattern("name:dsl-laptop")}, Deputy: "governor"},
-			{Name: "governor"}, {Name: "night"}, {Name: "it"},
+			{Name: "governor"},
+			{Name: "night"},
+			{Name: "it"},
 		},
 		Routes: []Route{
 			{Severities: []string{"critical", "high"}, To: []string{"dsl"}},

@@ -24,6 +24,7 @@ type letterbox struct {
 	certificate tls.Certificate
 	roots       *x509.CertPool
 	noTLS       bool     // it offers no STARTTLS
+	fromStart   bool     // it speaks TLS from the start
 	auth        string   // the mechanisms that it offers over TLS, "PLAIN LOGIN"
 	password    string   // that it takes, of the user schoolgate
 	greeting    string   // in place of its own
@@ -88,7 +89,10 @@ func newLetterbox(t testing.TB, change func(*letterbox)) *letterbox {
 func (b *letterbox) serve(c net.Conn) {
 	defer func() { c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	r, secure := bufio.NewReader(c), false
+	if b.fromStart {
+		c = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{b.certificate}, MinVersion: tls.VersionTLS12})
+	}
+	r, secure := bufio.NewReader(c), b.fromStart
 	say := func(format string, args ...any) { fmt.Fprintf(c, format+"\r\n", args...) }
 	b.mu.Lock()
 	b.sessions++

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/smtp"
 	"net/textproto"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wneessen/go-mail/smtp"
 )
 
 // portTLS is the port on which mail servers speak TLS from the start (RFC 8314 §3.3).
@@ -27,7 +28,7 @@ func (d *Dispatcher) sendMail(ctx context.Context, r *Receiver, m *mailing, take
 		return answer{text: smtpReason(ctx, err), lasting: lasting(err)}
 	}
 	defer c.Close()
-	if err := c.Mail(r.SMTP.From); err != nil {
+	if err := c.Mail("<" + r.SMTP.From + ">"); err != nil {
 		return answer{text: smtpReason(ctx, err), lasting: lasting(err)}
 	}
 	var accepted []string
@@ -37,7 +38,7 @@ func (d *Dispatcher) sendMail(ctx context.Context, r *Receiver, m *mailing, take
 		if taken[to] {
 			continue
 		}
-		if err := c.Rcpt(to); err != nil {
+		if err := c.Rcpt("<" + to + ">"); err != nil {
 			refusal = err
 			refused++
 			continue
@@ -118,7 +119,7 @@ func (d *Dispatcher) dialSMTP(ctx context.Context, r *Receiver) (client *smtp.Cl
 	return client, err
 }
 
-// maxConversation is how many bytes a mail server may say in one session: net/smtp reads lines of any length.
+// maxConversation is how many bytes a mail server may say in one session: its lines may have any length.
 const maxConversation = 256 << 10
 
 // bounded is a connection of which so many bytes are read and no more.
