@@ -160,11 +160,11 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	return table(w, func(line func(string, ...any)) {
 		line("RECEIVER\tALERTS WAITING\tOLDEST")
 		for _, q := range s.AlertQueue {
-			state := ""
+			oldest := orDash(q.Oldest)
 			if q.Disabled {
-				state = "DISABLED"
+				oldest += " (DISABLED: it took nothing)"
 			}
-			line("%s\t%d\t%s\t%s", q.Receiver, q.Length, orDash(q.Oldest), state)
+			line("%s\t%d\t%s", q.Receiver, q.Length, oldest)
 		}
 	})
 }
