@@ -69,10 +69,13 @@ type breaching struct {
 	written         bool // by the file, not by schoolgate itself
 }
 
-// grave are the breaches of a severity that there can be.
+// grave are the breaches of a severity that there can be, with those that grow so grave.
 func (c *checker) grave(s policy.Severity) (all []breaching) {
+	can := func(as policy.Severity) bool {
+		return as == s || as+1 == s && as != policy.SeverityNone && c.alerts.escalate.count.v > 0
+	}
 	for _, p := range c.cfg.Policy.Categories {
-		if p.Severity != s || p.TrialOf != "" {
+		if !can(p.Severity) || p.TrialOf != "" {
 			continue
 		}
 		written := slices.ContainsFunc(c.categories, func(w category) bool { return w.name.name == p.Name })
@@ -81,7 +84,7 @@ func (c *checker) grave(s policy.Severity) (all []breaching) {
 		})...)
 	}
 	for _, r := range c.cfg.Policy.Rules {
-		if r.Allow || r.Severity != s {
+		if r.Allow || !can(r.Severity) {
 			continue
 		}
 		all = append(all, c.byGroups(breaching{category: "rule", severity: s, written: true}, func(g *group) bool {

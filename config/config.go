@@ -10,6 +10,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/policy/breach"
 	"schoolgate/resolver"
 )
 
@@ -37,7 +38,11 @@ type Config struct {
 	PageContact string
 	TLS         KeyPair // there is one where there is one of these
 	Metrics     string  // host:port, "" for none
-	ConsoleURL  string
+	// Console is the host:port of /api/v1, "" where nothing is served there. Off loopback it needs TLS.
+	Console    string
+	ConsoleURL string
+	// Tokens are those of /api/v1, in the file's order.
+	Tokens []Token
 
 	CacheEntries int
 	Upstreams    resolver.Upstreams
@@ -61,8 +66,9 @@ type Config struct {
 	// IdentityElsewhere says that there is one, which only the service has.
 	IdentityElsewhere bool
 
-	Quiet  time.Duration
-	Alerts alert.Config
+	Record    breach.Settings
+	Retention breach.Retention
+	Alerts    alert.Config
 
 	// NotEnforced has the paths of the keys that ask for something which this version does not do:
 	// "groups.year7.schedule". They are checked like all others.

@@ -18,6 +18,7 @@ type file struct {
 	dataDir         value[string]
 	access          access
 	identitySources identitySources
+	api             api
 	upstreams       upstreams
 	zones           []zone
 	records         []record
@@ -66,6 +67,7 @@ func (f *file) fields() []field {
 		},
 		{key: "access", kind: mapping(&f.access), def: "{}", doc: "Who may ask"},
 		{key: "identity", kind: mapping(&f.identitySources), def: "{}", doc: "Where it is learned which device, and who, is at an address"},
+		{key: "api", kind: mapping(&f.api), def: "{}", doc: "Which programs may use `/api/v1`, on `listen.console`"},
 		{
 			key: "upstreams", kind: mapping(&f.upstreams), def: "{}",
 			doc: "The resolvers that questions are forwarded to",
@@ -99,8 +101,8 @@ func (f *file) fields() []field {
 			doc: "What is kept of queries that are no breach. `full` names the client of every query; a later version does that",
 		},
 		{
-			key: "retention", kind: mapping(&f.retention), def: "{}", later: true,
-			doc: "How long records are kept. An incident's breaches live as long as it",
+			key: "retention", kind: mapping(&f.retention), def: "{}",
+			doc: "How long records are kept; what is older is deleted once a day. An incident's breaches live as long as it",
 		},
 		{key: "alerts", kind: mapping(&f.alerts), def: "{}", doc: "Who is told of what"},
 		{
@@ -145,8 +147,8 @@ func (l *listen) fields() []field {
 			doc: "The block page, over plain HTTP: `[\":80\"]`. `blocking.answer: page` leads browsers to it, with the addresses of `blocking.page`",
 		},
 		{
-			key: "console", kind: one(&l.console, blank(hostPort())), def: `"127.0.0.1:8053"`, later: true,
-			doc: "The web console and `/api/v1`; empty for none",
+			key: "console", kind: one(&l.console, blank(hostPort())), def: `"127.0.0.1:8053"`,
+			doc: "`/api/v1`, over HTTP on this machine, else over HTTPS with `tls`. It is opened once `api.tokens` has one; the web console comes in a later version",
 		},
 		{
 			key: "metrics", kind: one(&l.metrics, blank(hostPort())), def: `"127.0.0.1:9053"`,
@@ -154,7 +156,7 @@ func (l *listen) fields() []field {
 		},
 		{
 			key: "tls", kind: mapping(&l.tls), def: "{}",
-			doc: "For `dot`, `doh` and `doq`. Read again when the files change, within a minute",
+			doc: "For `dot`, `doh` and `doq`, and for `console` off loopback. Read again when the files change, within a minute",
 		},
 	}
 }
@@ -191,8 +193,8 @@ type retention struct {
 
 func (r *retention) fields() []field {
 	return []field{
-		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Breaches that no kept incident needs"},
-		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "Incidents with their notes and breaches"},
+		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Incidents with their breaches that were closed with `no_concern`, or that nobody took in hand"},
+		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "The other incidents, with their notes and breaches"},
 		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", doc: "The record of changes"},
 		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The query log, where it is `full`"},
 	}

@@ -5,16 +5,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"schoolgate/config"
+	"schoolgate/policy"
 	"schoolgate/policy/breach"
 )
 
 // breachFilter are the flags that select breaches.
 type breachFilter struct {
 	from, to, group, category, severity, client *string
+	newest                                      int
 }
 
 func breachFlags(fs *flag.FlagSet) breachFilter {
@@ -24,13 +25,13 @@ func breachFlags(fs *flag.FlagSet) breachFilter {
 		group:    fs.String("group", "", "of this `GROUP` only"),
 		category: fs.String("category", "", "of this `CATEGORY` only"),
 		severity: fs.String("severity", "", "of this `SEVERITY` only: critical, high, medium or low"),
-		client:   fs.String("client", "", "of the device with this `ADDRESS` only"),
+		client:   fs.String("client", "", "of this `CLIENT` only: an address, mac:MAC, name:NAME or user:USER"),
 	}
 }
 
 // parse checks the flags; they are wrong use where they make no sense.
 func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
-	f := breach.Filter{Group: *b.group, Category: *b.category, Severity: *b.severity, Zone: cfg.Timezone}
+	f := breach.Filter{Newest: b.newest, Group: *b.group, Category: *b.category, Severity: *b.severity, Zone: cfg.Timezone}
 	var err error
 	if f.From, f.To, err = parseSpan(*b.from, *b.to, cfg.Timezone); err != nil {
 		return f, err
@@ -41,19 +42,26 @@ func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
 		return f, wrongUse("--severity: %q is not one (use critical, high, medium or low)", f.Severity)
 	}
 	if *b.client != "" {
-		addr, err := netip.ParseAddr(*b.client)
+		client, err := policy.ParseClientPattern(*b.client)
 		if err != nil {
-			return f, wrongUse("--client: %q is not an IP address", *b.client)
+			return f, wrongUse("--client: %w", err)
 		}
-		f.Client = addr.Unmap().String()
+		f.Client = client.String()
 	}
 	return f, nil
 }
 
 func setupBreachesList(fs *flag.FlagSet) action {
 	filter := breachFlags(fs)
+	limit := fs.Int("limit", 1000, "the newest `N` only; 0 for all")
 	asJSON := jsonFlag(fs)
 	return func(ctx context.Context, inv *invocation) error {
+		if *limit < 0 {
+			return wrongUse("breaches list: --limit: %d is no number of breaches", *limit)
+		}
+		if *limit > 0 {
+			filter.newest = *limit + 1 // to see whether there are more
+		}
 		found := []breach.Breach{}
 		err := readBreaches(ctx, inv, filter, func(b breach.Breach) error {
 			found = append(found, b)
@@ -61,6 +69,10 @@ func setupBreachesList(fs *flag.FlagSet) action {
 		})
 		if err != nil {
 			return err
+		}
+		if *limit > 0 && len(found) > *limit {
+			found = found[1:]
+			fmt.Fprintf(inv.stderr, "these are the newest %d; --from, --to or --limit 0 show older ones\n", *limit)
 		}
 		if *asJSON {
 			return printJSON(inv.stdout, found)

@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/cmd/schoolgate/console"
 	"schoolgate/config"
 	"schoolgate/identity"
 	"schoolgate/policy"
@@ -45,11 +47,25 @@ type Status struct {
 	Refused []resolver.Refused  `json:"refused_connections"`
 	Limits  resolver.LimitStats `json:"limits"`
 	Chain   breach.Head         `json:"chain"`
+	// Retention is how long each kind of record is kept, in days: "365d".
+	Retention RetentionStatus `json:"retention"`
 	// Identity is how much is known of the devices.
 	Identity identity.Stats `json:"identity"`
+	// API is what came to /api/v1.
+	API console.Stats `json:"api"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
 }
+
+// RetentionStatus is breach.Retention in words.
+type RetentionStatus struct {
+	Breaches  string `json:"breaches"`
+	Incidents string `json:"incidents"`
+	Audit     string `json:"audit"`
+}
+
+// days writes a length of time as retention in the configuration.
+func days(d time.Duration) string { return strconv.Itoa(int(d/(24*time.Hour))) + "d" }
 
 // ConfigStatus is the configuration in force.
 type ConfigStatus struct {
@@ -238,9 +254,10 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Ready: s.filter.Policy.Ready(), Problems: orEmpty(d.Problems()), Warnings: s.filter.WarningTexts(),
 		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
-		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
+		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(), API: d.console.Stats(),
 	}
 	st.Healthy = len(st.Problems) == 0
+	st.Retention = RetentionStatus{days(cfg.Retention.Breaches), days(cfg.Retention.Incidents), days(cfg.Retention.Audit)}
 	stats := d.resolver.Stats()
 	st.Cache, st.Refused = stats.CacheEntries, append([]resolver.Refused{}, stats.Refused...)
 	st.Limits, st.Throngs = stats.Limits, stats.Throngs
