@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,10 +104,13 @@ type told struct{ host, body string }
 // do does something. It returns what the others were told.
 func disabling(t *testing.T, config Config, answer func() int, do func(t *testing.T, d *Dispatcher, outbox *memory)) (others []told, tries int) {
 	t.Helper()
+	var mu sync.Mutex
 	synctest.Test(t, func(t *testing.T) {
 		outbox := newMemory()
 		d, stop := run(t, Options{Config: config, Outbox: outbox, Transport: transport(func(r *http.Request) (*http.Response, error) {
 			body := readAll(t, r)
+			mu.Lock()
+			defer mu.Unlock()
 			if r.URL.Host == "dsl.example" || r.URL.Host == "new.example" {
 				tries++
 				if r.URL.Host == "new.example" {
@@ -218,10 +223,11 @@ func TestWhatEnablesAReceiver(t *testing.T) {
 		"not the same again": {func(_ *testing.T, d *Dispatcher) { d.Apply(withRoutes()) }, 0},
 	} {
 		t.Run(what, func(t *testing.T) {
-			status := 410
-			_, tries := disabling(t, withRoutes(), func() int { return status }, func(t *testing.T, d *Dispatcher, outbox *memory) {
+			var status atomic.Int32
+			status.Store(410)
+			_, tries := disabling(t, withRoutes(), func() int { return int(status.Load()) }, func(t *testing.T, d *Dispatcher, outbox *memory) {
 				send(t, outbox, "msg_1", "msg_2", "msg_3")
-				status = 200
+				status.Store(200)
 				c.enable(t, d)
 				time.Sleep(time.Minute)
 			})
@@ -240,9 +246,9 @@ func moved(change func(*Receiver)) Config {
 
 func TestAReceiverIsDisabledOverARestart(t *testing.T) {
 	dir := t.TempDir()
-	tries := 0
+	var tries atomic.Int32
 	s := receiver(t, func(w http.ResponseWriter, _ *http.Request) {
-		tries++
+		tries.Add(1)
 		w.WriteHeader(http.StatusGone)
 	})
 	silent := func(breach.Notice) []breach.Alert { return nil }
@@ -262,7 +268,7 @@ func TestAReceiverIsDisabledOverARestart(t *testing.T) {
 		stop()
 		stopRecord()
 	}
-	if tries != 1 {
-		t.Errorf("it was tried %d times", tries)
+	if n := tries.Load(); n != 1 {
+		t.Errorf("it was tried %d times", n)
 	}
 }
