@@ -159,9 +159,9 @@ func (c *checker) alertTo(w *group, receivers []string) []string {
 	if !w.alertTo.written() {
 		return nil
 	}
-	to := c.webhooks(c.known(w.alertTo, "receiver", receivers))
+	to := c.known(w.alertTo, "receiver", receivers)
 	if len(to) == 0 && !c.failed(w.alertTo.place) {
-		c.fail(w.alertTo.place, "name a webhook", "no receiver is told of this group's breaches")
+		c.fail(w.alertTo.place, "name a receiver", "no receiver is told of this group's breaches")
 	}
 	return to
 }

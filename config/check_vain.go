@@ -181,9 +181,14 @@ func (c *checker) vainChanges() {
 	}
 }
 
-// unusedPeriods warns of periods of which no schedule speaks.
+// unusedPeriods warns of periods of which no schedule and no route speaks.
 func (c *checker) unusedPeriods() {
 	used := map[string]bool{}
+	for _, r := range c.alerts.routes {
+		for _, p := range slices.Concat(r.during.all, r.outside.all) {
+			used[p.v] = true
+		}
+	}
 	for i := range c.groups {
 		for _, change := range c.groups[i].schedule {
 			used[change.during.v] = true

@@ -207,9 +207,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Alerts: alert.Config{
 			Site: "winchelsea",
 			Receivers: []alert.Receiver{
-				{Name: "dsl", Type: "webhook", URL: "http://127.0.0.1:9911/hook", Secret: []byte(secretKey), Full: true},
-				{Name: "headteacher", Type: "webhook", URL: "http://127.0.0.1:9912/hook", Secret: []byte(secretKey)},
-				{Name: "it", Type: "webhook", URL: "http://127.0.0.1:9913/hook", Secret: []byte(secretKey)},
+				{Name: "dsl", Type: "webhook", URL: "http://127.0.0.1:9911/hook", Secrets: [][]byte{[]byte(secretKey)}, Full: true},
+				{Name: "headteacher", Type: "webhook", URL: "http://127.0.0.1:9912/hook", Secrets: [][]byte{[]byte(secretKey)}},
+				{Name: "it", Type: "webhook", URL: "http://127.0.0.1:9913/hook", Secrets: [][]byte{[]byte(secretKey)}},
 			},
 			Routes: []alert.Route{
 				{Severities: []string{"critical", "high"}, To: []string{"dsl"}},
@@ -218,6 +218,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 			},
 		},
 	}
+	want.Alerts.Calendar = want.Policy.Calendar
 	want.Upstreams = resolver.Upstreams{Strategy: "fastest", Timeout: 2 * time.Second}
 	want.Upstreams = upstreamsOf(t, want, "udp://127.0.0.1:5301")
 	want.Zones = []resolver.Upstreams{upstreamsOf(t, want, "udp://127.0.0.1:5302")}

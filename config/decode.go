@@ -129,6 +129,29 @@ func (k manyKind[T]) shape() shape {
 	return shape{words: "list: " + k.words, schema: map[string]any{"type": "array", "items": k.schema}}
 }
 
+// either binds a scalar, or a list of them.
+func either[T any](dst *values[T], s scalar[T]) kind { return eitherKind[T]{manyKind[T]{dst, s}} }
+
+type eitherKind[T any] struct{ manyKind[T] }
+
+func (k eitherKind[T]) read(r *report, n *yaml.Node, at place) {
+	if n.Kind == yaml.SequenceNode {
+		k.manyKind.read(r, n, at)
+		return
+	}
+	*k.dst = values[T]{place: at}
+	if v, ok := k.scalar.read(r, n, at); ok {
+		k.dst.all = []value[T]{v}
+	}
+}
+
+func (k eitherKind[T]) shape() shape {
+	return shape{
+		words:  k.words + ", or a list",
+		schema: map[string]any{"anyOf": []any{k.schema, map[string]any{"type": "array", "items": k.schema}}},
+	}
+}
+
 // section is a mapping with known keys. Types embed place to be one.
 type section interface {
 	fields() []field

@@ -269,7 +269,7 @@ func createFiles(t *testing.T, dir string, value any) {
 			case "path":
 				write(t, filepath.Join(dir, name), "https://listed.example/\n")
 			case "secret_file":
-				write(t, filepath.Join(dir, name), webhookSecret)
+				createSecret(t, filepath.Join(dir, name))
 			case "certificate":
 				key, _ := value["key"].(string)
 				createPair(t, filepath.Join(dir, name), filepath.Join(dir, key))
@@ -280,6 +280,19 @@ func createFiles(t *testing.T, dir string, value any) {
 		for _, inner := range value {
 			createFiles(t, dir, inner)
 		}
+	}
+}
+
+// createSecret creates what the name of a secret's file says that it is.
+func createSecret(t *testing.T, path string) {
+	t.Helper()
+	switch filepath.Ext(path) {
+	case ".url":
+		write(t, path, "https://chat.example/hook/token\n")
+	case ".password":
+		write(t, path, "correct horse\n")
+	default:
+		write(t, path, webhookSecret)
 	}
 }
 

@@ -171,7 +171,11 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	return table(w, func(line func(string, ...any)) {
 		line("RECEIVER\tALERTS WAITING\tOLDEST")
 		for _, q := range s.AlertQueue {
-			line("%s\t%d\t%s", q.Receiver, q.Length, orDash(q.Oldest))
+			oldest := orDash(q.Oldest)
+			if q.Disabled {
+				oldest += " (DISABLED: it took nothing)"
+			}
+			line("%s\t%d\t%s", q.Receiver, q.Length, oldest)
 		}
 	})
 }

@@ -137,6 +137,8 @@ type QueueStatus struct {
 	Receiver string `json:"receiver"`
 	Length   int    `json:"length"`
 	Oldest   string `json:"oldest"` // RFC 3339, "" where none waits
+	// Disabled says that nothing is sent to it, for it took nothing.
+	Disabled bool `json:"disabled"`
 }
 
 // ListStatus describes the lists of f as of a time.
@@ -248,7 +250,7 @@ func queues(f *Filter, waiting []breach.QueueState) []QueueStatus {
 		if i < 0 {
 			i, out = len(out), append(out, QueueStatus{Receiver: q.Receiver})
 		}
-		out[i].Length, out[i].Oldest = q.Length, f.timestamp(q.Oldest)
+		out[i].Length, out[i].Oldest, out[i].Disabled = q.Length, f.timestamp(q.Oldest), q.Disabled
 	}
 	return out
 }
