@@ -86,6 +86,7 @@ type Daemon struct {
 	resolver *resolver.Resolver
 	// identities knows which device, and who, is at an address.
 	identities *identity.Store
+	clients    clientRecord
 	telemetry  *telemetry
 	systemd    notifier
 	metrics    net.Listener // nil where there is none
@@ -197,6 +198,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		opened = append(opened, l)
 	}
 	d.identities = identity.New(identity.Options{Config: cfg.Sources, LookUp: d.nameOf, Now: d.now, Logger: d.log})
+	d.readClients(cfg)
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
@@ -310,9 +312,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.endExceptions(ctx); return nil })
 	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
+	g.Go(func() error { d.countClients(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
 	err := g.Wait()
+	d.keepClients()
 
 	stopRecord()
 	if err := errors.Join(err, <-recordDone, d.lock.Close()); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/clients"
 	"schoolgate/config"
 	"schoolgate/identity"
 	"schoolgate/policy"
@@ -49,6 +50,11 @@ type Status struct {
 	Identity identity.Stats `json:"identity"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
+	// Clients is how many devices ask, and Busy those that ask like many.
+	Clients clients.Stats    `json:"clients"`
+	Busy    []clients.Client `json:"busy"`
+	// Falls are groups that were found today to ask far less than they usually do.
+	Falls []clients.Fall `json:"falls"`
 }
 
 // ConfigStatus is the configuration in force.
@@ -239,6 +245,8 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
 	}
 	st.Healthy = len(st.Problems) == 0
+	st.Clients, st.Busy = d.clients.Stats(schoolOf(cfg))
+	st.Falls = d.clients.Falls()
 	stats := d.resolver.Stats()
 	st.Cache, st.Refused = stats.CacheEntries, append([]resolver.Refused{}, stats.Refused...)
 	st.Limits, st.Throngs = stats.Limits, stats.Throngs
