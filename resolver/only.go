@@ -32,7 +32,13 @@ type OnlyRefused struct {
 	// After is how often it was asked for within ten seconds of an allowed name, by the same client, and Alone how often
 	// without.
 	After, Alone int
-	Pages        map[blocklist.Name]int // After which of them, as many as fit
+	Pages        []OnlyPage // after which, as many as fit
+}
+
+// OnlyPage is a name that an allow-list allows, and how often another was refused after it.
+type OnlyPage struct {
+	Name  blocklist.Name
+	Count int
 }
 
 // onlyNotes counts for one group. Safe for concurrent use.
@@ -93,7 +99,7 @@ func (r *Resolver) OnlyRefused(group string) (since time.Time, refused []OnlyRef
 	defer n.mu.Unlock()
 	for _, one := range n.names {
 		of := *one
-		of.Pages = maps.Clone(one.Pages)
+		of.Pages = slices.Clone(one.Pages)
 		refused = append(refused, of)
 	}
 	slices.SortFunc(refused, func(a, b OnlyRefused) int { return cmp.Or(b.After-a.After, cmp.Compare(a.Name, b.Name)) })
@@ -101,12 +107,13 @@ func (r *Resolver) OnlyRefused(group string) (since time.Time, refused []OnlyRef
 }
 
 // noteOnly takes note of a query of a group with an allow-list: by A, which each name is asked for by, and by others
-// besides.
+// besides. Of queries that come together it is one (speakFor), so that a flood costs next to nothing: a page's come one
+// after the other, as a browser reads it.
 func (n *onlyNotes) noteOnly(q *query) {
 	v := &q.verdict
 	refused := v.Action == policy.Block && v.Category == policy.CategoryOnly
 	allowed := (v.Action == policy.Passthru || v.Action == policy.Monitor) && !v.Allowed
-	if q.unrecorded || q.msg.Type != dnswire.TypeA || !refused && !allowed || !n.mu.TryLock() {
+	if q.weight == 0 || q.unrecorded || q.msg.Type != dnswire.TypeA || !refused && !allowed || !n.mu.TryLock() {
 		return // where somebody else is at it: this is a sample then
 	}
 	defer n.mu.Unlock()
@@ -141,7 +148,7 @@ func (n *onlyNotes) refuse(name, page []byte, now time.Time) {
 			n.missed++
 			return
 		}
-		one = &OnlyRefused{Name: blocklist.Name(name), Pages: map[blocklist.Name]int{}}
+		one = &OnlyRefused{Name: blocklist.Name(name)}
 		n.names[one.Name] = one
 	}
 	if page == nil {
@@ -149,8 +156,14 @@ func (n *onlyNotes) refuse(name, page []byte, now time.Time) {
 		return
 	}
 	one.After++
-	if _, known := one.Pages[blocklist.Name(page)]; known || len(one.Pages) < maxOnlyPages {
-		one.Pages[blocklist.Name(page)]++
+	for i := range one.Pages {
+		if p := &one.Pages[i]; string(p.Name) == string(page) {
+			p.Count++
+			return
+		}
+	}
+	if len(one.Pages) < maxOnlyPages {
+		one.Pages = append(one.Pages, OnlyPage{blocklist.Name(page), 1})
 	}
 }
 

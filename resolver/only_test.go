@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 
-	"schoolgate/blocklist"
 	"schoolgate/policy"
 	"schoolgate/resolver"
 )
@@ -52,10 +51,10 @@ func (s *server) outside(t testing.TB) map[string]string {
 	return out
 }
 
-func pages(of map[blocklist.Name]int) map[string]int {
+func pages(of []resolver.OnlyPage) map[string]int {
 	out := map[string]int{}
-	for name, n := range of {
-		out[name.String()] = n
+	for _, p := range of {
+		out[p.Name.String()] = p.Count
 	}
 	return out
 }

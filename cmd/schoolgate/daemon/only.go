@@ -94,13 +94,13 @@ func onlyName(p *policy.Policy, r resolver.OnlyRefused, only []blocklist.Name, p
 	if page != "" {
 		out.After = 0
 	}
-	for name, count := range r.Pages {
-		entry := coveredBy(name, only)
-		if entry == "" || page != "" && !page.Covers(name) {
+	for _, after := range r.Pages {
+		entry := coveredBy(after.Name, only)
+		if entry == "" || page != "" && !page.Covers(after.Name) {
 			continue
 		}
 		if page != "" {
-			out.After += count
+			out.After += after.Count
 		}
 		if !slices.Contains(out.Pages, entry.String()) {
 			out.Pages = append(out.Pages, entry.String())
