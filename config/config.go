@@ -10,6 +10,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/policy/breach"
 	"schoolgate/resolver"
 )
 
@@ -63,7 +64,7 @@ type Config struct {
 	// IdentityElsewhere says that there is one, which only the service has.
 	IdentityElsewhere bool
 
-	Quiet  time.Duration
+	Record breach.Settings
 	Alerts alert.Config
 
 	// NotEnforced has the paths of the keys that ask for something which this version does not do:

@@ -15,6 +15,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/policy/breach"
 	"schoolgate/resolver"
 )
 
@@ -201,8 +202,8 @@ func TestContractExampleMeansThis(t *testing.T) {
 			{ID: "builtin:bypass", Category: 6, Builtin: "bypass"},
 			{ID: "builtin:encrypted_dns", Category: 7, Builtin: "encrypted_dns"},
 		},
-		Never: feed.NeverBlocked(),
-		Quiet: 10 * time.Minute,
+		Never:  feed.NeverBlocked(),
+		Record: breach.Settings{Site: "winchelsea", Quiet: 10 * time.Minute, Escalation: breach.Escalation{Within: 10 * time.Minute}},
 		Alerts: alert.Config{
 			Site: "winchelsea",
 			Receivers: []alert.Receiver{

@@ -22,6 +22,7 @@ type node struct {
 	// helpline says that this name and those below it are never blocked, locked categories excepted.
 	helpline bool
 	rules    []int32  // rules that name this name, in the order of the file
+	orders   uint8    // which orders they have: bit i for Rule.order i
 	only     []uint16 // groups that have this name in their allow-list
 	// Groups for which some name below this one is let through; everybody where belowAll is set.
 	below    []uint16

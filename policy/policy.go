@@ -262,6 +262,7 @@ func (p *Policy) compileRules() error {
 		for _, name := range rule.Names {
 			n := p.names.at(name)
 			n.rules = append(n.rules, int32(i))
+			n.orders |= 1 << rule.order()
 			if rule.Allow {
 				p.names.letThrough(name, p.heirs(groups))
 			}
@@ -452,11 +453,16 @@ func (p *Policy) recheckCategories(g asking, v Verdict, listed blocklist.Categor
 // the group before those for everybody, the longest name first, and of one name the heir's before the parent's and a
 // block before an allow.
 func (p *Policy) rule(path []*node, g *group, client *Client, at time.Time) int32 {
-	if !slices.ContainsFunc(path, func(n *node) bool { return len(n.rules) > 0 }) {
-		return -1
+	var orders uint8
+	for _, n := range path {
+		orders |= n.orders
 	}
-	for order := range ruleOrders {
+	for ; orders != 0; orders &= orders - 1 {
+		order := bits.TrailingZeros8(orders)
 		for _, n := range slices.Backward(path) {
+			if n.orders>>order&1 == 0 {
+				continue
+			}
 			best, distance := int32(-1), len(g.ancestry)
 			for _, index := range n.rules {
 				r := &p.spec.Rules[index]
@@ -465,7 +471,7 @@ func (p *Policy) rule(path []*node, g *group, client *Client, at time.Time) int3
 				}
 				d := 0
 				switch {
-				case r.Client != nil && !r.Client.matches(client):
+				case r.Client != nil && !r.Client.Matches(client):
 					continue
 				case len(r.Groups) > 0:
 					d = slices.IndexFunc(g.ancestry, func(a uint16) bool { return slices.Contains(r.Groups, p.spec.Groups[a].Name) })
@@ -501,8 +507,6 @@ func (r *Rule) order() int {
 	}
 	return order
 }
-
-const ruleOrders = 6
 
 func (p *Policy) zoneOpen(zone int32, g *group) bool {
 	groups := p.spec.Zones[zone].Groups

@@ -150,7 +150,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 
 	d.telemetry = newTelemetry(d)
 	d.record, err = breach.Open(breach.Options{ //nolint:contextcheck // it has none
-		Path: RecordPath(cfg), Site: cfg.Site, Quiet: cfg.Quiet, Now: d.now,
+		Path: RecordPath(cfg), Settings: cfg.Record, Now: d.now,
 		// The dispatcher takes its alerts out of the record, so it is made after it.
 		Router: breach.RouterFunc(func(n breach.Notice) []breach.Alert { return d.alerts.Route(n) }),
 		System: d.tellIT,
