@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ func TestSchoolDays(t *testing.T) {
 	t.Parallel()
 	whole := wholeCalendar(t)
 	saturdays := whole
-	saturdays.Periods = append(saturdays.Periods[:len(saturdays.Periods):len(saturdays.Periods)], policy.Period{Name: "sports", Times: []policy.Span{{Days: 0x40, From: 9 * 60, To: 12 * 60}}})
+	saturdays.Periods = append(slices.Clip(saturdays.Periods), policy.Period{Name: "sports", Times: []policy.Span{{Days: 0x40, From: 9 * 60, To: 12 * 60}}})
 	for _, c := range []struct {
 		what     string
 		calendar policy.Calendar

@@ -40,7 +40,8 @@ func setupClientsList(fs *flag.FlagSet) action {
 			fmt.Fprintln(inv.stderr, "note: nobody is counted, as query_log is none")
 		}
 		found := slices.DeleteFunc(list.Clients, func(c clients.Client) bool {
-			return *group != "" && c.Group != *group || (*silent || *busy) && !(*silent && c.Silent || *busy && c.Busy)
+			all := !*silent && !*busy
+			return *group != "" && c.Group != *group || !all && (!*silent || !c.Silent) && (!*busy || !c.Busy)
 		})
 		if *silent {
 			slices.SortStableFunc(found, bySignOfLife)
