@@ -94,6 +94,34 @@ func (r *Register) List(s School) []Client {
 	return list
 }
 
+// Whose says of whom, by address or, where that is the zero Addr, by MAC, and of which time.
+type Whose struct {
+	Addr     netip.Addr
+	MAC      string
+	From, To time.Time // To is not included
+}
+
+// Has reports whether a client is that one, and asked within the time.
+func (w Whose) Has(c Client) bool {
+	if !c.First.Before(w.To) || c.Last.Before(w.From) {
+		return false
+	}
+	return w.Addr.IsValid() && c.Addr == w.Addr || !w.Addr.IsValid() && w.MAC != "" && c.MAC == w.MAC
+}
+
+// Forget forgets a client, and returns how many of its addresses there were.
+func (r *Register) Forget(w Whose) (forgotten int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for addr, c := range r.clients {
+		if w.Has(Client{Addr: addr, MAC: c.MAC, First: c.First, Last: c.Last}) {
+			delete(r.clients, addr)
+			forgotten++
+		}
+	}
+	return forgotten
+}
+
 // median is that of what each client, but for the shared, asked in the last hour, and of how many names; and how many
 // those are. The caller holds mu.
 func (r *Register) median(now time.Time) (questions uint64, names, clients int) {

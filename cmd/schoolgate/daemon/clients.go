@@ -14,6 +14,7 @@ import (
 
 	"schoolgate/clients"
 	"schoolgate/config"
+	"schoolgate/policy/breach"
 )
 
 // clientsFile is where it is kept who asks, in the data directory: mode 0600.
@@ -107,10 +108,7 @@ func (d *Daemon) keepClients() {
 			err = nil
 		}
 	} else {
-		var data []byte
-		if data, err = json.Marshal(d.clients.Register); err == nil {
-			err = writeWhole(data, d.clients.path)
-		}
+		err = keepRegister(d.clients.Register, d.clients.path)
 	}
 	if err != nil {
 		d.log.Warn("it is not written down who asks", "error", err)
@@ -126,6 +124,52 @@ func schoolOf(cfg *config.Config) clients.School {
 		s.Groups = append(s.Groups, g.Name)
 	}
 	return s
+}
+
+// WhoseOf is of whom an erasure is, for the record of clients: that knows addresses and MACs, and neither names nor users.
+func WhoseOf(e breach.Erasure) clients.Whose {
+	return clients.Whose{Addr: e.Client.Addr, MAC: e.Client.MAC, From: e.From, To: e.To}
+}
+
+// storedClients is who asks as it was last written down, where no schoolgate runs.
+func storedClients(cfg *config.Config) (*clients.Register, error) {
+	data, err := os.ReadFile(filepath.Join(cfg.DataDir, clientsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return clients.New(time.Now), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return clients.Load(data, time.Now)
+}
+
+// ListStoredClients lists them.
+func ListStoredClients(cfg *config.Config) ([]clients.Client, error) {
+	r, err := storedClients(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return r.List(schoolOf(cfg)), nil
+}
+
+// ForgetStoredClients forgets a client in what was last written down, and returns how many addresses it had.
+func ForgetStoredClients(cfg *config.Config, w clients.Whose) (forgotten int, err error) {
+	r, err := storedClients(cfg)
+	if err != nil {
+		return 0, err
+	}
+	if forgotten = r.Forget(w); forgotten == 0 {
+		return 0, nil
+	}
+	return forgotten, keepRegister(r, filepath.Join(cfg.DataDir, clientsFile))
+}
+
+func keepRegister(r *clients.Register, path string) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return writeWhole(data, path)
 }
 
 // ClientList is who asks.
