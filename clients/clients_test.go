@@ -516,3 +516,28 @@ func BenchmarkMerge(b *testing.B) {
 		w.pass(1, asked...)
 	}
 }
+
+func TestADeviceIsForgottenWhenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWeek(t)
+	four, six, other := addr("10.20.9.9"), addr("2001:db8::9"), addr("10.20.9.8")
+	for _, a := range []netip.Addr{four, six} {
+		w.present[a] = clients.Presence{MAC: "00:11:22:33:44:55"}
+	}
+	w.pass(5, asks(four, "year7", 1, 1), asks(six, "year7", 1, 1), asks(other, "year7", 1, 1))
+	day := func(back int) (from, to time.Time) { return w.at.AddDate(0, 0, -back), w.at.AddDate(0, 0, 1-back) }
+	from, to := day(2)
+	if n := w.Forget(clients.Whose{Addr: four, From: from, To: to}); n != 0 {
+		t.Errorf("of a time when it did not ask: %d", n)
+	}
+	from, to = day(0)
+	if n := w.Forget(clients.Whose{From: from, To: to}); n != 0 {
+		t.Errorf("of nobody: %d", n)
+	}
+	if n := w.Forget(clients.Whose{MAC: "00:11:22:33:44:55", From: from, To: to}); n != 2 {
+		t.Errorf("by its MAC: %d addresses", n)
+	}
+	if n := w.Forget(clients.Whose{Addr: other, From: from, To: to}); n != 1 || len(w.List(w.school)) != 0 {
+		t.Errorf("by its address: %d", n)
+	}
+}

@@ -18,6 +18,8 @@ import (
 	"github.com/miekg/dns"
 
 	"schoolgate/clients"
+	"schoolgate/policy"
+	"schoolgate/policy/breach"
 )
 
 // ask puts a question as if it came from an address.
@@ -339,5 +341,28 @@ func TestASuggestionForAnAllowList(t *testing.T) {
 	}
 	if got, err = c.SuggestOnly(t.Context(), "early", ""); err != nil || len(got.Add) != 1 || got.Add[0] != "d1.cloudfront.net" {
 		t.Errorf("once some are allowed: %q, %v", got.Add, err)
+	}
+}
+
+func TestAnErasureForgetsWhoAskedToo(t *testing.T) {
+	s := newSchool(t)
+	c := morning()
+	s.startAt(c)
+	s.ask("10.20.3.4", "www.example")
+	s.ask("10.20.3.5", "www.example")
+	dialled, err := Dial(t.Context(), filepath.Join(s.dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := breach.Erasure{Client: policy.ClientPattern{Addr: netip.MustParseAddr("10.20.3.4")}, From: c.now().Add(-time.Hour), To: c.now().Add(time.Hour), By: "dpo"}
+	done, err := dialled.Erase(t.Context(), e)
+	if err != nil || done.Clients != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if _, there := s.clientOf("10.20.3.4"); there {
+		t.Error("it is still there")
+	}
+	if text := s.read(filepath.Join("data", clientsFile)); strings.Contains(text, "10.20.3.4") || !strings.Contains(text, "10.20.3.5") {
+		t.Errorf("written down: %s", text)
 	}
 }
