@@ -3,7 +3,10 @@ package resolver_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -49,6 +52,35 @@ func TestAClientOfPlainDNSIsToldWhereTheEncryptedListenersAre(t *testing.T) {
 	}
 }
 
+func TestTheAddressesOfTheEncryptedListenersComeAlongWithTheirName(t *testing.T) {
+	s := startEncrypted(t, func(c *resolver.Config) {
+		for _, text := range [][3]string{{"A", "10.0.0.53"}, {"AAAA", "2001:db8::53"}, {"TXT", `"a resolver"`}} {
+			rec, err := resolver.ParseRecord(serverName, text[0], text[1], time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Settings.Records = append(c.Settings.Records, rec)
+		}
+	})
+	for _, edns := range []bool{false, true} {
+		q := ask("_dns.resolver.arpa", dns.TypeSVCB)
+		if !edns {
+			q.Extra = nil
+		}
+		r := s.exchange(t, q, "udp", "")
+		var got []string
+		for _, rr := range r.Extra {
+			if rr.Header().Rrtype != dns.TypeOPT {
+				got = append(got, strings.ReplaceAll(rr.String(), "\t", " "))
+			}
+		}
+		want := []string{serverName + ". 300 IN A 10.0.0.53", serverName + ". 300 IN AAAA 2001:db8::53"}
+		if len(r.Answer) != 3 || !slices.Equal(got, want) || (r.IsEdns0() != nil) != edns {
+			t.Errorf("EDNS %v: %v", edns, r)
+		}
+	}
+}
+
 func TestAResolverWithoutEncryptedListenersOrAWholeNameSaysNothingOfItself(t *testing.T) {
 	plain := start(t, nil)
 	wildcard := startEncrypted(t, nil)
@@ -80,5 +112,33 @@ func TestTwoListenersOnOnePortAreOneService(t *testing.T) {
 	})
 	if r := s.exchange(t, ask("_dns.resolver.arpa", dns.TypeSVCB), "udp", ""); len(r.Answer) != 4 {
 		t.Errorf("%v", r)
+	}
+}
+
+// Devices ask for it by themselves, many times a day: that must raise no alarm, nor hide.
+func TestToAskWhereTheEncryptedListenersAreIsCountedAndNoBreach(t *testing.T) {
+	up := startUpstream(t, records())
+	for name, s := range map[string]*server{"with encrypted listeners": startEncrypted(t, nil, up).server, "without": start(t, nil, up)} {
+		for _, q := range []*dns.Msg{
+			ask("_dns.resolver.arpa", dns.TypeSVCB), ask("_DNS.resolver.ARPA", dns.TypeHTTPS), ask("resolver.arpa", dns.TypeRESINFO), ask("x.y.resolver.arpa", dns.TypeA),
+		} {
+			for _, network := range []string{"udp", "tcp"} {
+				s.exchange(t, q, network, "")
+			}
+		}
+		for _, network := range []string{"udp", "tcp"} {
+			if n := s.counter(t, "schoolgate_queries_total", "outcome", "local", "group", "pupils", "transport", network); n != 4 {
+				t.Errorf("%s, over %s: %v are counted, want 4", name, network, n)
+			}
+		}
+		if n := s.total(t, "schoolgate_queries_total"); n != 8 {
+			t.Errorf("%s: %v in all", name, n)
+		}
+		if n, events := s.total(t, "schoolgate_breaches_total")+s.total(t, "schoolgate_blocked_total"), s.record.taken(); n != 0 || len(events) != 0 {
+			t.Errorf("%s: %v breaches and blocks are counted, and recorded is %v", name, n, events)
+		}
+	}
+	if n := up.asked.Load(); n != 0 {
+		t.Errorf("an upstream was asked %d times", n)
 	}
 }

@@ -76,6 +76,8 @@ type snapshot struct {
 	shared     []bool // by group: many people behind each of its addresses
 	nsid       []byte
 	only       []*onlyNotes // by group; nil: it has no allow-list
+	// explanation is the extended error of blocked answers for who asks for a structured one; nil: the bare one.
+	explanation []byte
 }
 
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
@@ -127,6 +129,7 @@ func (r *Resolver) Apply(s Settings) error {
 	next := &snapshot{
 		Settings: s, policy: s.Policy, generation: r.generation, records: make(map[string][]Record),
 		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy), nsid: nsid(s.Policy.Site()), only: r.onlyNotesOf(s.Policy),
+		explanation: s.Blocking.StructuredErrors.explain(s.Policy.Site()),
 	}
 	for i := range s.Policy.Groups() {
 		next.shared = append(next.shared, s.Policy.Shared(uint16(i)))
