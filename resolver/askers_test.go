@@ -127,7 +127,7 @@ func TestEveryQuestionOfABatchIsCounted(t *testing.T) {
 	if first+second != rounds*burst {
 		t.Errorf("%d and %d of %d", first, second, rounds*burst)
 	}
-	if share := float64(first) / (rounds * burst); share < 0.1 || share > 0.35 {
+	if share := float64(first) / (rounds * burst); share < 0.04 || share > 0.45 { // of some 150 samples: five times their deviation
 		t.Errorf("the first asked a fifth, and is said to have asked %.2f", share)
 	}
 }
