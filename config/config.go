@@ -10,6 +10,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -60,6 +61,8 @@ type Config struct {
 	Identity *feed.Identity
 	// IdentityElsewhere says that there is one, which only the service has.
 	IdentityElsewhere bool
+
+	QueryLog querylog.Settings
 
 	Quiet  time.Duration
 	Alerts alert.Config

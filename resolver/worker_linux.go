@@ -35,6 +35,7 @@ type worker struct {
 	out     [batchSize]mmsghdr
 	outVec  [batchSize]unix.Iovec
 
+	lane   int       // for Questions
 	now    time.Time // when this round began
 	counts counts    // of what was answered in it
 	asker  asker
@@ -58,7 +59,7 @@ func newWorker(u *udpReader) (w *worker, err error) {
 	if err := canBatch(); err != nil {
 		return nil, fmt.Errorf("recvmmsg: %w: %w", errors.ErrUnsupported, err)
 	}
-	w = &worker{udpReader: u, fd: -1, epoll: -1}
+	w = &worker{udpReader: u, fd: -1, epoll: -1, lane: int(u.resolver.workers.Add(1))}
 	defer func() {
 		if err != nil {
 			w.release()
@@ -181,7 +182,7 @@ func (w *worker) serveBatch() {
 		if w.wildcard {
 			q.oob = replyControl(q.oobBuf[:m.header.Controllen])
 		}
-		q.received, q.transport, q.sender, q.batched, q.counts = w.now, overUDP, w, true, &w.counts
+		q.received, q.transport, q.sender, q.batched, q.counts, q.lane = w.now, overUDP, w, true, &w.counts, w.lane
 	}
 	w.resolver.foresee(w.queries[:n])
 	for i := range n {

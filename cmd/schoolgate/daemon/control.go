@@ -96,7 +96,7 @@ func (d *Daemon) controlHandler() http.Handler {
 		writeJSON(w, ex)
 	})
 	mux.HandleFunc("POST /flush", func(w http.ResponseWriter, r *http.Request) {
-		if err := d.record.Flush(r.Context()); err != nil {
+		if err := errors.Join(d.record.Flush(r.Context()), d.queries.Flush(r.Context())); err != nil {
 			writeText(w, http.StatusInternalServerError, err.Error())
 			return
 		}
@@ -112,6 +112,7 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("GET /exceptions", d.listExceptionsHandler)
 	mux.HandleFunc("POST /exceptions", d.addExceptionHandler)
 	mux.HandleFunc("POST /exceptions/remove", d.removeExceptionHandler)
+	mux.HandleFunc("POST /queries/look", d.lookHandler)
 	mux.HandleFunc("POST /alert/test", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, d.alerts.Test(r.Context(), r.FormValue("receiver")))
 	})
@@ -181,7 +182,7 @@ func (c *Client) Explain(ctx context.Context, name, client, at string) (Explaine
 	return ex, err
 }
 
-// Flush returns once every breach seen so far is written down.
+// Flush returns once every breach seen so far is written down, and what the query log keeps of the questions so far.
 func (c *Client) Flush(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/flush", nil, nil)
 }

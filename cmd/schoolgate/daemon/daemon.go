@@ -39,6 +39,7 @@ import (
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -82,6 +83,7 @@ type Daemon struct {
 	background background
 
 	record   *breach.Log
+	queries  *querylog.Log
 	alerts   *alert.Dispatcher
 	resolver *resolver.Resolver
 	// identities knows which device, and who, is at an address.
@@ -159,6 +161,9 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 	opened = append(opened, closer(d.closeRecord))
+	if d.queries, err = d.newQueryLog(cfg); err != nil {
+		return nil, err
+	}
 	d.alerts, err = alert.New(alert.Options{
 		Config: cfg.Alerts, Outbox: d.record, Now: d.now, Logger: d.log, Registerer: d.telemetry.registry,
 	})
@@ -200,7 +205,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
-		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record, Identities: d.identities, Now: o.Now,
+		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record, Questions: d.queries, Identities: d.identities, Now: o.Now,
 		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {
@@ -287,6 +292,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer stopRecord()
 	recordDone := make(chan error, 1)
 	go func() { recordDone <- d.record.Run(recordCtx) }()
+	queriesCtx, stopQueries := context.WithCancel(recordCtx)
+	defer stopQueries()
+	queriesDone := make(chan error, 1)
+	go func() { queriesDone <- d.queries.Run(queriesCtx) }()
 
 	d.loader.SetBackground(d.background.run)
 	g, ctx := errgroup.WithContext(ctx)
@@ -314,6 +323,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.watchdog(ctx); return nil })
 	err := g.Wait()
 
+	stopQueries()
+	if err := <-queriesDone; err != nil {
+		d.log.Error("the end of the query log was not written", "error", err)
+	}
 	stopRecord()
 	if err := errors.Join(err, <-recordDone, d.lock.Close()); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"schoolgate/config"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -205,9 +206,11 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []b
 	d.tls.use(next.Config.TLS)
 	d.alerts.Apply(next.Config.Alerts)
 	d.record.Apply(next.Config.Site, next.Config.Quiet)
+	d.queries.Apply(next.Config.QueryLog)
 	s := &snapshot{filter: next, yaml: yaml, since: d.now(), accepted: now.accepted}
 	d.store(*s) // whoever asks is told of what serves, whatever the record is busy with
 	d.accept(ctx, s, who, "config.reload")
+	d.auditQueryLog(ctx, who, now.filter.Config.QueryLog, next.Config.QueryLog)
 	d.current.Store(s)
 	d.giveBack(now.filter, next)
 	d.refresh.wake()
@@ -223,7 +226,7 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 	if s.accepted != nil {
 		before = s.accepted.Hash
 	}
-	detail := []string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary()}
+	detail := []string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary(), "query_log " + f.Config.QueryLog.Mode}
 	for _, w := range f.vainAllows() {
 		detail = append(detail, w.Error())
 	}
@@ -305,7 +308,7 @@ func settings(f *Filter) resolver.Settings {
 	c := f.Config
 	return resolver.Settings{
 		Policy: f.Policy, Upstreams: c.Upstreams, Zones: c.Zones, Records: c.Records, Cache: c.Cache, Blocking: c.Blocking,
-		Access: c.Access,
+		Access: c.Access, LogQuestions: c.QueryLog.Mode == querylog.Full,
 	}
 }
 

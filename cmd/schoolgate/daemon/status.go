@@ -15,6 +15,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -46,7 +47,8 @@ type Status struct {
 	Limits  resolver.LimitStats `json:"limits"`
 	Chain   breach.Head         `json:"chain"`
 	// Identity is how much is known of the devices.
-	Identity identity.Stats `json:"identity"`
+	Identity identity.Stats  `json:"identity"`
+	QueryLog querylog.Status `json:"query_log"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
 }
@@ -237,6 +239,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
 		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
+		QueryLog: d.queries.Status(),
 	}
 	st.Healthy = len(st.Problems) == 0
 	stats := d.resolver.Stats()
