@@ -15,6 +15,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -200,8 +201,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 			{ID: "builtin:bypass", Category: 6, Builtin: "bypass"},
 			{ID: "builtin:encrypted_dns", Category: 7, Builtin: "encrypted_dns"},
 		},
-		Never: feed.NeverBlocked(),
-		Quiet: 10 * time.Minute,
+		Never:    feed.NeverBlocked(),
+		QueryLog: querylog.Settings{Mode: "counts", Retention: 7 * day, CountsRetention: 365 * day, MaxBytes: 2 << 30},
+		Quiet:    10 * time.Minute,
 		Alerts: alert.Config{
 			Site: "winchelsea",
 			Receivers: []alert.Receiver{

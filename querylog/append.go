@@ -214,11 +214,11 @@ func (a *appender) closeOf(date time.Time) error {
 
 // erasePending takes a client's questions out of what is not on disk yet.
 func (a *appender) erasePending(wanted who, first, last int64) (n int, err error) {
-	pack := newPacker()
+	rewrite := rewriter{pack: newPacker(), wanted: wanted, first: first, last: last}
 	var left []pendingBlock
 	for _, p := range a.pending {
 		h, _ := parseHeader(p.block)
-		block, erased, err := without(h, p.block[headerSize:], pack, wanted, first, last)
+		block, erased, err := rewrite.block(h, p.block[headerSize:])
 		if err != nil {
 			return n, err
 		}

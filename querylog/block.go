@@ -170,58 +170,67 @@ func (p *packer) compress() {
 // errBlock is a block whose content makes no sense.
 var errBlock = errors.New("damaged block")
 
+// unpacker reads blocks. Its buffers are used again. Not for concurrent use.
+type unpacker struct {
+	packed bytes.Reader
+	reader io.ReadCloser
+	plain  bytes.Buffer
+
+	left string // of the part that is being read
+	bad  bool   // something was not there
+}
+
 // unpack returns the questions of a block whose body has been read, all of them or, where wanted is not nil, those of the
 // clients for which it reports true. A block without any costs no more than its first part.
-func unpack(h header, body []byte, wanted func(Client) bool) ([]stored, error) {
+func (u *unpacker) unpack(h header, body []byte, wanted func(Client) bool) ([]stored, error) {
 	if int64(len(body)) != h.size()-headerSize || castagnoli(body) != h.body {
 		return nil, errBlock
 	}
-	r, err := newUnpacker(body[:h.clients])
-	if err != nil {
+	if err := u.begin(body[:h.clients]); err != nil {
 		return nil, err
 	}
-	clients := make([]Client, r.length())
+	clients := make([]Client, u.length())
 	want, any := make([]bool, len(clients)), false
 	for i := range clients {
-		clients[i] = Client{r.text(), r.text(), r.text(), r.text()}
+		clients[i] = Client{u.text(), u.text(), u.text(), u.text()}
 		want[i] = wanted == nil || wanted(clients[i])
 		any = any || want[i]
 	}
-	if r.bad {
+	if u.bad {
 		return nil, errBlock
 	}
 	if !any {
 		return nil, nil
 	}
-	if r, err = newUnpacker(body[h.clients:]); err != nil {
+	if err := u.begin(body[h.clients:]); err != nil {
 		return nil, err
 	}
 	questions := make([]stored, h.count)
 	at, client := h.first, make([]int, h.count)
 	for i := range questions {
-		at += int64(r.number())
+		at += int64(u.number())
 		questions[i].at = at
 	}
 	for i := range questions {
-		if client[i] = r.below(len(clients)); !r.bad {
+		if client[i] = u.below(len(clients)); !u.bad {
 			questions[i].client = clients[client[i]]
 		}
 	}
 	for i := range questions {
-		questions[i].typ = uint16(r.number())
+		questions[i].typ = uint16(u.number())
 	}
 	for _, column := range columns {
-		texts := make([]string, r.length())
+		texts := make([]string, u.length())
 		for i := range texts {
-			texts[i] = r.text()
+			texts[i] = u.text()
 		}
 		for i := range questions {
-			if n := r.below(len(texts)); !r.bad {
+			if n := u.below(len(texts)); !u.bad {
 				*column(&questions[i]) = texts[n]
 			}
 		}
 	}
-	if r.bad || len(r.left) > 0 {
+	if u.bad || u.left != "" {
 		return nil, errBlock
 	}
 	found := questions[:0]
@@ -233,28 +242,33 @@ func unpack(h header, body []byte, wanted func(Client) bool) ([]stored, error) {
 	return found, nil
 }
 
-// unpacker reads numbers and texts. What is not there is zero, and sets bad.
-type unpacker struct {
-	left []byte
-	bad  bool
+// begin unpacks a part. Texts that are read from it are of one piece with it.
+func (u *unpacker) begin(packed []byte) error {
+	u.packed.Reset(packed)
+	if u.reader == nil {
+		u.reader = flate.NewReader(&u.packed)
+	} else if err := u.reader.(flate.Resetter).Reset(&u.packed, nil); err != nil { // flate promises that it is one
+		return fmt.Errorf("%w: %w", errBlock, err)
+	}
+	u.plain.Reset()
+	if _, err := u.plain.ReadFrom(io.LimitReader(u.reader, maxUnpacks)); err != nil {
+		return fmt.Errorf("%w: %w", errBlock, err)
+	}
+	u.left, u.bad = u.plain.String(), false
+	return nil
 }
 
-func newUnpacker(packed []byte) (*unpacker, error) {
-	plain, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), maxUnpacks))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBlock, err)
+func (u *unpacker) number() (n uint64) {
+	for i := 0; i < len(u.left) && i < binary.MaxVarintLen64; i++ {
+		b := u.left[i]
+		n |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			u.left = u.left[i+1:]
+			return n
+		}
 	}
-	return &unpacker{left: plain}, nil
-}
-
-func (u *unpacker) number() uint64 {
-	n, size := binary.Uvarint(u.left)
-	if size <= 0 {
-		u.bad, u.left = true, nil
-		return 0
-	}
-	u.left = u.left[size:]
-	return n
+	u.bad, u.left = true, ""
+	return 0
 }
 
 // below is a number that must be less than n.
@@ -279,7 +293,7 @@ func (u *unpacker) length() int {
 
 func (u *unpacker) text() string {
 	n := u.length()
-	text := string(u.left[:n])
+	text := u.left[:n]
 	u.left = u.left[n:]
 	return text
 }

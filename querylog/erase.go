@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -42,7 +41,7 @@ func (d day) erase(ctx context.Context, wanted who, first, last int64) (n int, e
 		return 0, err
 	}
 	defer f.Close()
-	pack := newPacker()
+	rewrite := rewriter{pack: newPacker(), wanted: wanted, first: first, last: last}
 	beside, err := createBeside(d.path)
 	if err != nil {
 		return 0, err
@@ -57,7 +56,11 @@ func (d day) erase(ctx context.Context, wanted who, first, last int64) (n int, e
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		block, erased, err := b.without(f, pack, wanted, first, last)
+		body, err := b.body(f)
+		if err != nil {
+			return 0, fmt.Errorf("query log: %s: %w", d.path, err)
+		}
+		block, erased, err := rewrite.block(b.header, body)
 		if err != nil && !errors.Is(err, errBlock) {
 			return 0, fmt.Errorf("query log: %s: %w", d.path, err)
 		}
@@ -81,35 +84,35 @@ func (d day) erase(ctx context.Context, wanted who, first, last int64) (n int, e
 	return n, syncDir(filepath.Dir(d.path))
 }
 
-// without returns the block as it is to be without what is selected: nothing where nothing is left of it, and
-// with errBlock where it can't be read.
-func (b placed) without(f io.ReaderAt, pack *packer, wanted who, first, last int64) (block []byte, n int, err error) {
-	body, err := b.body(f)
-	if err != nil {
-		return nil, 0, err
-	}
-	return without(b.header, body, pack, wanted, first, last)
+// rewriter takes a client's questions between two times out of blocks.
+type rewriter struct {
+	pack        *packer
+	unpacker    unpacker
+	wanted      who
+	first, last int64
 }
 
-func without(h header, body []byte, pack *packer, wanted who, first, last int64) (block []byte, n int, err error) {
+// block returns a block as it is to be, nothing where nothing is left of it, and how many questions it had. The error
+// is an errBlock, and there is no block, where it can't be read.
+func (r *rewriter) block(h header, body []byte) (block []byte, n int, err error) {
 	unchanged := func() []byte { return append(h.append(make([]byte, 0, h.size())), body...) }
-	if !h.overlaps(first, last) {
+	if !h.overlaps(r.first, r.last) {
 		return unchanged(), 0, nil
 	}
-	its, err := unpack(h, body, wanted.is)
+	its, err := r.unpacker.unpack(h, body, r.wanted.is)
 	if err != nil {
 		return nil, 0, err
 	}
 	if len(its) == 0 {
 		return unchanged(), 0, nil
 	}
-	questions, err := unpack(h, body, nil)
+	questions, err := r.unpacker.unpack(h, body, nil)
 	if err != nil {
 		return nil, 0, err
 	}
 	left := questions[:0]
 	for _, q := range questions {
-		if !wanted.is(q.client) || q.at < first || q.at >= last {
+		if !r.wanted.is(q.client) || q.at < r.first || q.at >= r.last {
 			left = append(left, q)
 		}
 	}
@@ -119,7 +122,7 @@ func without(h header, body []byte, pack *packer, wanted who, first, last int64)
 	case len(left) == 0:
 		return nil, n, nil
 	}
-	return pack.pack(left), n, nil
+	return r.pack.pack(left), n, nil
 }
 
 // createBeside makes a new file beside another one, with the preface in it.

@@ -399,7 +399,7 @@ func (l *Log) sweep(ctx context.Context, s Settings, now time.Time) {
 	if n, err := l.counting.expire(ctx, now.Add(-s.CountsRetention)); err != nil {
 		failed = errors.Join(failed, err)
 	} else if n > 0 {
-		l.options.Deleted(ctx, "retention.counts", "their time is over", fmt.Sprintf("%d hourly counts deleted", n))
+		l.options.Deleted(ctx, "retention.counts", "their time is over", fmt.Sprintf("%d rows of hourly counts deleted", n))
 	}
 	if failed != nil {
 		l.options.Logger.Error("query log: retention", "error", failed)

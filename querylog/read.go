@@ -115,6 +115,7 @@ func (d day) each(ctx context.Context, wanted who, first, last int64, damage *Da
 	damage.add(d.path, s.gaps)
 	slices.SortStableFunc(s.blocks, func(a, b placed) int { return cmp.Compare(a.first, b.first) })
 	var waiting []stored
+	var u unpacker
 	// release yields what comes before a time.
 	release := func(before int64) error {
 		slices.SortStableFunc(waiting, func(a, b stored) int { return cmp.Compare(a.at, b.at) })
@@ -141,7 +142,7 @@ func (d day) each(ctx context.Context, wanted who, first, last int64, damage *Da
 		if err != nil {
 			return fmt.Errorf("query log: %s: %w", d.path, err)
 		}
-		found, err := unpack(b.header, body, wanted.is)
+		found, err := u.unpack(b.header, body, wanted.is)
 		if err != nil {
 			damage.add(d.path, 1)
 			continue
