@@ -202,7 +202,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 			{ID: "builtin:encrypted_dns", Category: 7, Builtin: "encrypted_dns"},
 		},
 		Never:    feed.NeverBlocked(),
-		QueryLog: querylog.Settings{Mode: "counts", Retention: 7 * day, CountsRetention: 365 * day, MaxBytes: 2 << 30},
+		QueryLog: querylog.Settings{Mode: "counts", Retention: 7 * 24 * time.Hour, CountsRetention: 365 * 24 * time.Hour, MaxBytes: 2 << 30},
 		Quiet:    10 * time.Minute,
 		Alerts: alert.Config{
 			Site: "winchelsea",
