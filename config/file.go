@@ -182,7 +182,7 @@ func (s *store) fields() []field {
 	return []field{
 		{key: "type", kind: one(&s.kind, enum("sqlite", "postgres")), def: "sqlite", doc: "`sqlite`, a file in `data_dir`; `postgres` comes in a later version"},
 		{key: "dsn_file", kind: one(&s.dsnFile, filePath()), later: true, doc: "File with the connection string, for `postgres`"},
-		{key: "query_log_mb", kind: one(&s.queryLogMB, integer(16, 1_000_000)), def: "2048", doc: "How much the files of `query_log: full` may take, in MiB: some 7 to 18 octets a question. Above it the oldest day goes before its time. A tenth of the disk, 1 GiB at most, is always left free"},
+		{key: "query_log_mb", kind: one(&s.queryLogMB, integer(16, 1_000_000)), def: "2048", doc: "How much the files of `query_log: full` may take, in MiB: some 8 to 19 octets a question. Above it the oldest day goes before its time. A tenth of the disk, 1 GiB at most, is always left free"},
 	}
 }
 

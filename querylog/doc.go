@@ -36,7 +36,7 @@
 // Numbers are little-endian. Both parts are compressed with DEFLATE (RFC 1951). So whoever looks for an hour
 // reads the headers of a day and opens the blocks of that hour; whoever looks for one client unpacks of the
 // other blocks only the first part. Columns stand together, names once for each block (block.go), which is
-// what makes a question some 18 bytes at a school's usual rate, and 7 where blocks are full.
+// what makes a question some 19 bytes at a school's usual rate, and 8 where blocks are full.
 //
 // A block that is cut off by kill -9 ends the file: the next start removes what is left of it. One that is
 // damaged is skipped; readers go on at the next header, and say how many they had to leave out.

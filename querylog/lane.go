@@ -81,23 +81,23 @@ func (l *lane) giveBack(w waiting) {
 
 // texts makes what is written down of what waits. One who asks for the same name again needs no new text.
 type texts struct {
-	names    map[string]string // the text of a name by its key
-	policy   *policy.Policy    // of withheld
-	withheld map[string]bool   // by a name's key: what Policy.Withholds says of it alone
-	groups   []string
-	client   policy.Client
-	ip       string
+	names  map[string]string // what is written down of a name, by its key
+	policy *policy.Policy    // which says so
+	groups []string          // its groups
+	client policy.Client     // the last one, whose address is ip
+	ip     string
 }
 
-// maxTexts bounds each of the maps, which are forgotten then.
+// maxTexts bounds the map, which is forgotten then.
 const maxTexts = 20_000
 
 func newTexts() *texts { return &texts{names: map[string]string{}} }
 
 // stored returns what is written down of an entry.
 func (t *texts) stored(e *entry, name []byte) stored {
-	if t.policy != e.policy || len(t.withheld) > maxTexts {
-		t.policy, t.withheld, t.groups = e.policy, map[string]bool{}, e.policy.Groups()
+	if t.policy != e.policy || len(t.names) > maxTexts {
+		t.policy, t.groups = e.policy, e.policy.Groups()
+		clear(t.names)
 	}
 	if t.client != e.client || t.ip == "" {
 		t.client, t.ip = e.client, ""
@@ -109,27 +109,29 @@ func (t *texts) stored(e *entry, name []byte) stored {
 		at: e.at, client: Client{IP: t.ip, MAC: e.client.MAC, Name: e.client.Name, User: e.client.User},
 		group: t.groups[e.group], category: e.policy.CategoryName(e.category), typ: e.typ, outcome: e.outcome, transport: e.transport,
 	}
-	withheld, known := t.withheld[string(name)]
-	if !known {
-		withheld = e.policy.Withholds(blocklist.Name(name), 0)
-		t.withheld[string(name)] = withheld
-	}
-	if withheld || e.policy.Withholds("", e.listed) {
+	if e.policy.Withholds("", e.listed) {
 		s.name = Confidential
 		return s
 	}
+	var known bool
 	if s.name, known = t.names[string(name)]; !known {
-		if len(t.names) > maxTexts {
-			clear(t.names)
-		}
-		key := blocklist.Name(string(name))
-		s.name = key.String()
-		if s.name != "." {
-			s.name += "."
-		}
-		t.names[string(key)] = s.name
+		s.name = t.text(blocklist.Name(string(name)))
 	}
 	return s
+}
+
+// text is what is written down of a name, which is remembered.
+func (t *texts) text(name blocklist.Name) (text string) {
+	switch {
+	case t.policy.Withholds(name, 0):
+		text = Confidential
+	case name == "\x00":
+		text = "."
+	default:
+		text = name.String() + "."
+	}
+	t.names[string(name)] = text
+	return text
 }
 
 // forget lets go of the policy, and of names, in a quiet time.

@@ -68,7 +68,8 @@ type Log struct {
 	files      *appender
 	counting   *counting
 	texts      *texts
-	pack       *packer
+	packer     *packer
+	block      []stored  // becomes the next one
 	swept      time.Time // the day of the last sweep, zero: one is due
 	lostBefore uint64    // what was lost when it was last looked at
 
@@ -131,7 +132,7 @@ func New(o Options) (*Log, error) {
 	}
 	l := &Log{
 		options: o, wake: make(chan struct{}, 1), requests: make(chan request), done: make(chan struct{}),
-		dropped: dropped.WithLabelValues("query"), texts: newTexts(), pack: newPacker(),
+		dropped: dropped.WithLabelValues("query"), texts: newTexts(), packer: newPacker(),
 		files: newAppender(Dir(o.DataDir), o.Logger), counting: newCounting(o.DataDir, o.Settings.Mode, o.Counts),
 	}
 	l.Apply(o.Settings)
@@ -284,33 +285,37 @@ func (l *Log) say(which int, err error) {
 
 // gather makes blocks of what has come.
 func (l *Log) gather() {
-	byDay := map[time.Time][]stored{}
-	came := false
+	l.lose(len(l.block)) // what a fault left there
+	l.block = l.block[:0]
+	var date time.Time // of what is in l.block
 	for i := range l.lanes {
 		w := l.lanes[i].take()
 		start := uint32(0)
 		for n := range w.entries {
 			e := &w.entries[n]
-			date := dayOf(e.at)
-			byDay[date] = append(byDay[date], l.texts.stored(e, w.names[start:e.nameEnd]))
+			if e.at < date.UnixMilli() || e.at >= date.Add(dayTime).UnixMilli() || len(l.block) == maxBlock {
+				l.pack(date)
+				date = dayOf(e.at)
+			}
+			l.block = append(l.block, l.texts.stored(e, w.names[start:e.nameEnd]))
 			start = e.nameEnd
-			came = true
 		}
 		l.lanes[i].giveBack(w)
 	}
-	if !came {
+	if date.IsZero() { // nothing came
 		l.texts.forget()
+		clear(l.block[:cap(l.block)])
 		return
 	}
-	for date, questions := range byDay {
-		for len(questions) > 0 {
-			n := min(len(questions), maxBlock)
-			if !l.files.add(date, l.pack.pack(questions[:n]), n) {
-				l.lose(n)
-			}
-			questions = questions[n:]
-		}
+	l.pack(date)
+}
+
+// pack makes a block of what is in l.block.
+func (l *Log) pack(date time.Time) {
+	if n := len(l.block); n > 0 && !l.files.add(date, l.packer.pack(l.block), n) {
+		l.lose(n)
 	}
+	l.block = l.block[:0]
 }
 
 // Status says how the log is.
