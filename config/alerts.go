@@ -3,11 +3,14 @@ package config
 import (
 	"net/url"
 	"time"
+
+	"schoolgate/policy/breach"
 )
 
 type alerts struct {
 	place
 	quiet     value[time.Duration]
+	escalate  escalate
 	receivers []receiver
 	routes    []route
 }
@@ -18,8 +21,28 @@ func (a *alerts) fields() []field {
 			key: "quiet", kind: one(&a.quiet, duration(time.Second, day)), def: "10m",
 			doc: "How long an incident that goes on stays quiet between two alerts",
 		},
+		{
+			key: "escalate", kind: mapping(&a.escalate), def: "{}",
+			doc: "When an incident grows graver by itself, by one step and once: `{count: 5, within: 10m}`",
+		},
 		{key: "receivers", kind: named(&a.receivers), doc: "The endpoints that take alerts"},
 		{key: "routes", kind: sections(&a.routes), doc: "Every route that matches sends"},
+	}
+}
+
+type escalate struct {
+	place
+	count  value[int]
+	within value[time.Duration]
+}
+
+func (e *escalate) fields() []field {
+	return []field{
+		{
+			key: "count", kind: one(&e.count, integer(0, breach.MaxEscalation)), def: "0",
+			doc: "How many attempts make it so, repeats too; 0 is never",
+		},
+		{key: "within", kind: one(&e.within, duration(time.Second, time.Hour)), def: "10m", doc: "Within how long"},
 	}
 }
 

@@ -6,12 +6,16 @@ import (
 
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/policy/breach"
 )
 
 // alerting fills who is told of what.
 func (c *checker) alerting() {
 	a := &c.alerts
-	c.cfg.Quiet = a.quiet.v
+	c.cfg.Record = breach.Settings{
+		Site: c.cfg.Site, Quiet: a.quiet.v,
+		Escalation: breach.Escalation{Count: a.escalate.count.v, Within: a.escalate.within.v},
+	}
 	c.cfg.Alerts.Site, c.cfg.Alerts.ConsoleURL = c.cfg.Site, c.cfg.ConsoleURL
 	names := make([]string, 0, len(a.receivers))
 	for i := range a.receivers {

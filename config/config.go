@@ -10,6 +10,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
+	"schoolgate/policy/breach"
 	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
@@ -62,10 +63,10 @@ type Config struct {
 	// IdentityElsewhere says that there is one, which only the service has.
 	IdentityElsewhere bool
 
-	QueryLog querylog.Settings
-
-	Quiet  time.Duration
-	Alerts alert.Config
+	Record    breach.Settings
+	Retention breach.Retention
+	QueryLog  querylog.Settings
+	Alerts    alert.Config
 
 	// NotEnforced has the paths of the keys that ask for something which this version does not do:
 	// "groups.year7.schedule". They are checked like all others.

@@ -100,7 +100,7 @@ func (f *file) fields() []field {
 		},
 		{
 			key: "retention", kind: mapping(&f.retention), def: "{}",
-			doc: "How long records are kept. An incident's breaches live as long as it",
+			doc: "How long records are kept; what is older is deleted once a day. An incident's breaches live as long as it",
 		},
 		{key: "alerts", kind: mapping(&f.alerts), def: "{}", doc: "Who is told of what"},
 		{
@@ -193,9 +193,9 @@ type retention struct {
 
 func (r *retention) fields() []field {
 	return []field{
-		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", later: true, doc: "Breaches that no kept incident needs. The hourly counts of `query_log` live as long; that holds now"},
-		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", later: true, doc: "Incidents with their notes and breaches"},
-		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", later: true, doc: "The record of changes"},
+		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Incidents with their breaches that were closed with `no_concern`, or that nobody took in hand. The hourly counts of `query_log` live as long"},
+		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "The other incidents, with their notes and breaches"},
+		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", doc: "The record of changes"},
 		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The questions that `query_log: full` has written down. A day's are deleted together, when all are older"},
 	}
 }

@@ -57,6 +57,6 @@
 //
 // # Retention and erasure
 //
-// A file is deleted as soon as each question in it is older than the retention: at the start, and when a day
-// begins. Erase takes one client's questions out of the files, by writing the blocks that have some anew.
+// A file is deleted as soon as each question in it is older than the retention: when a day begins, and after a start
+// or another retention as soon as the clock is to be believed (Options.MayDelete). Erase takes one client's questions out of the files, by writing the blocks that have some anew.
 package querylog

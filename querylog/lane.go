@@ -102,7 +102,7 @@ func (t *texts) stored(e *entry, name []byte) stored {
 	if t.client != e.client || t.ip == "" {
 		t.client, t.ip = e.client, ""
 		if e.client.Addr.IsValid() {
-			t.ip = e.client.Addr.String()
+			t.ip = e.client.Addr.WithZone("").String() // a zone is this machine's name for an interface
 		}
 	}
 	s := stored{

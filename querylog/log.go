@@ -45,6 +45,8 @@ type Options struct {
 	// Deleted is told what was deleted because its time was over, or to make room: what is an act as the audit names it. It may
 	// wait for a few seconds. nil: nobody is.
 	Deleted func(ctx context.Context, what, why, detail string)
+	// MayDelete reports whether the clock is to be believed so far that what seems old may be deleted; nil: always.
+	MayDelete func() bool
 	// Logger may be nil. It is given neither a client nor a name.
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil: nobody. The counter of lost records may be registered already.
@@ -70,7 +72,8 @@ type Log struct {
 	texts      *texts
 	packer     *packer
 	block      []stored  // becomes the next one
-	swept      time.Time // the day of the last sweep, zero: one is due
+	swept      time.Time // the day of the last sweep
+	due        bool      // one is to come
 	lostBefore uint64    // what was lost when it was last looked at
 
 	mu       sync.Mutex
@@ -113,6 +116,9 @@ func New(o Options) (*Log, error) {
 	}
 	if o.Registerer == nil {
 		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.MayDelete == nil {
+		o.MayDelete = func() bool { return true }
 	}
 	if o.Deleted == nil {
 		o.Deleted = func(context.Context, string, string, string) {}
@@ -191,6 +197,9 @@ func (l *Log) Run(ctx context.Context) error {
 	defer close(l.done)
 	work := context.WithoutCancel(ctx) // what is begun is not broken off
 	l.files.tidy()
+	if err := l.files.look(); err != nil {
+		l.options.Logger.Error("query log: read which files there are", "error", err)
+	}
 	for ctx.Err() == nil {
 		timer := time.NewTimer(min(writeEvery, l.untilHour()))
 		var asked *request
@@ -242,7 +251,8 @@ func (l *Log) turn(ctx context.Context, all bool) (err error) {
 	l.mu.Unlock()
 	now := l.options.Now()
 	l.gather()
-	if changed || !l.swept.Equal(dayOf(now.UnixMilli())) {
+	l.due = l.due || changed || !l.swept.Equal(dayOf(now.UnixMilli()))
+	if l.due && l.options.MayDelete() {
 		l.sweep(ctx, settings, now)
 	}
 	questions := l.files.write(settings.MaxBytes, func() bool { return l.makeRoom(ctx, settings) })
@@ -410,7 +420,7 @@ func (l *Log) sweep(ctx context.Context, s Settings, now time.Time) {
 		l.options.Logger.Error("query log: retention", "error", failed)
 		return
 	}
-	l.swept = dayOf(now.UnixMilli())
+	l.swept, l.due = dayOf(now.UnixMilli()), false
 }
 
 // makeRoom deletes the oldest file, unless that is the only one.

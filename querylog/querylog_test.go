@@ -230,6 +230,14 @@ func TestTheLogHasWhatAMapHas(t *testing.T) {
 	})
 }
 
+func TestALinkLocalAddressIsTheSameOnEveryInterface(t *testing.T) {
+	d := open(t, t.TempDir(), fullSettings())
+	d.ask(policy.Client{Addr: netip.MustParseAddr("fe80::1%eth0")}, "a.example")
+	d.mustTurn()
+	wantNames(t, d.dir, "fe80::1", "a.example")
+	wantNames(t, d.dir, "fe80::1%eth1", "a.example")
+}
+
 func TestAnExportIsInTheOrderOfTimeWhateverTheClockDid(t *testing.T) {
 	d := open(t, t.TempDir(), fullSettings())
 	for _, minute := range []int{0, 10, 5, 1, 20, -800, 15} { // -800: the day before

@@ -63,7 +63,7 @@ func parseWho(s string) who {
 		}
 	}
 	if addr, err := netip.ParseAddr(s); err == nil {
-		return who{ip: addr.Unmap().String()}
+		return who{ip: addr.Unmap().WithZone("").String()}
 	}
 	return who{mac: normalMAC(s), name: normalName(s), user: s}
 }

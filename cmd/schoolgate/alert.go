@@ -114,7 +114,7 @@ func withRecord(ctx context.Context, cfg *config.Config, do func(*breach.Log) er
 		return err
 	}
 	defer lock.Close()
-	record, err := breach.Open(breach.Options{Path: daemon.RecordPath(cfg), Site: cfg.Site, Quiet: cfg.Quiet}) //nolint:contextcheck // it has none
+	record, err := breach.Open(breach.Options{Path: daemon.RecordPath(cfg), Settings: cfg.Record}) //nolint:contextcheck // it has none
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func run(t testing.TB, o Options) (*Dispatcher, func()) {
 func record(t testing.TB, dir string, route func(breach.Notice) []breach.Alert) (*breach.Log, func()) {
 	t.Helper()
 	l, err := breach.Open(breach.Options{
-		Path: filepath.Join(dir, "breach.db"), Quiet: 10 * time.Minute, Router: breach.RouterFunc(route),
+		Path: filepath.Join(dir, "breach.db"), Settings: breach.Settings{Quiet: 10 * time.Minute}, Router: breach.RouterFunc(route),
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -160,7 +160,7 @@ func start(t testing.TB, dir string, c *clock, change func(*Options), before fun
 		system: make(chan string, 100),
 	}
 	o := Options{
-		Path: r.path, Site: "winchelsea", Quiet: 10 * time.Minute, Now: c.Now, Router: r.router, Registerer: r.registry,
+		Path: r.path, Settings: Settings{Site: "winchelsea", Quiet: 10 * time.Minute}, Now: c.Now, Router: r.router, Registerer: r.registry,
 		System: func(m string) { r.system <- m },
 	}
 	if change != nil {

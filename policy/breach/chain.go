@@ -142,6 +142,23 @@ func (r *auditRow) encode(content, personal *fields) string {
 	return "audit"
 }
 
+type noteRow struct {
+	time, incident          int64
+	what, outcome, severity string
+	who, text               string
+}
+
+func (r *noteRow) encode(content, personal *fields) string {
+	content.number(r.time)
+	content.number(r.incident)
+	content.text(r.what)
+	content.text(r.outcome)
+	content.text(r.severity)
+	personal.text(r.who)
+	personal.text(r.text)
+	return "note"
+}
+
 func (c *Client) encode(personal *fields) {
 	personal.text(c.IP)
 	personal.text(c.MAC)

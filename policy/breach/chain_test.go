@@ -28,6 +28,10 @@ func filled(t testing.TB) (path string) {
 	if err := r.Audit(t.Context(), Act{Who: "head@school.example", What: "test", Why: "to see", Detail: "nothing"}); err != nil {
 		t.Fatal(err)
 	}
+	seen, closed := r.only(t, Filter{Category: "gaming"}).ID, r.only(t, Filter{Category: "gambling"}).ID
+	must(t, r.SeeIncident(t.Context(), seen, "dsl"))
+	must(t, r.NoteIncident(t.Context(), seen, "dsl", "talked to the tutor"))
+	must(t, r.CloseIncident(t.Context(), closed, "dsl", "police", ""))
 	r.tick(t, time.Minute)
 	r.ask(t, p, pupil, "pornography.example", "gaming.example")
 	if err := r.Tick(t.Context()); err != nil {
@@ -37,7 +41,7 @@ func filled(t testing.TB) (path string) {
 	if _, err := db.ExecContext(t.Context(), "VACUUM INTO ?", path); err != nil {
 		t.Fatal(err)
 	}
-	for _, table := range []string{"incident", "breach", "repeat", "audit", "gathered"} {
+	for _, table := range []string{"incident", "breach", "repeat", "note", "audit", "gathered"} {
 		if count(t, path, table) == 0 {
 			t.Fatalf("there is nothing in %s", table)
 		}
@@ -49,7 +53,7 @@ func filled(t testing.TB) (path string) {
 // chained are the tables of the record with the first of the columns that are personal, and whether
 // their rows have links.
 var chained = []struct{ table, personal string }{
-	{"incident", "client_ip"}, {"breach", "client_ip"}, {"repeat", "hash"}, {"audit", "who"}, {"head", ""},
+	{"incident", "client_ip"}, {"breach", "client_ip"}, {"repeat", "hash"}, {"note", "who"}, {"audit", "who"}, {"head", ""},
 }
 
 // columns returns the names of a table's columns.
@@ -111,7 +115,7 @@ func TestTheChainIsAsDocumented(t *testing.T) {
 		t.Fatalf("a column is a %T", v)
 		return nil
 	}
-	for _, c := range chained[:4] {
+	for _, c := range chained[:5] {
 		names := columns(t, db, c.table)
 		for _, row := range values(t, db, c.table, len(names)) {
 			l, at := link{kind: c.table}, 1

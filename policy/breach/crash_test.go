@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // so with a line once Record has returned. To an empty line it says when nothing waits to be stored any more.
 func recorder(path string) error {
 	l, err := Open(Options{
-		Path: path, Quiet: time.Minute, Router: &router{},
+		Path: path, Settings: Settings{Quiet: time.Minute}, Router: &router{},
 		System: func(message string) { fmt.Println(message) }, // in place of "recorded": a false alarm
 	})
 	if err != nil {

@@ -16,6 +16,11 @@
 // of the quiet time in which more came; they are stored in the outbox in the transaction that stores
 // the breach, so neither exists without the other.
 //
+// It grows graver by one step, once, where it is tried again and again (Escalation). What people do about it,
+// and that it has grown graver, is in the table note: a look, a note, an outcome. From that follows its state
+// in the register, which has nothing to do with whether breaches still come: an incident that rests may be new,
+// and one that a person closes rests.
+//
 // # Durability
 //
 // Record puts an event into a queue in memory and returns. One writer, Run, takes all that waits about
@@ -78,30 +83,45 @@
 //
 // # The chain
 //
-// Rows of the tables incident, breach, repeat and audit have one numbering, seq, from 1 without a gap.
+// Rows of the tables incident, breach, repeat, note and audit have one numbering, seq, from 1 without a gap.
 // Each has a hash, over the hash of the row before:
 //
 //	hash     = SHA-256(previous ‖ seq ‖ field(kind) ‖ SHA-256(content) ‖ SHA-256(salt ‖ personal))
 //	previous = the hash of row seq-1, 32 bytes; for row 1: 32 zero bytes
 //	seq      = 8 bytes, big-endian
-//	kind     = "incident", "breach", "repeat" or "audit"
+//	kind     = "incident", "breach", "repeat", "note" or "audit"
 //	content  = field(column) for each of the table's columns from seq to "personal", seq excluded
 //	personal = field(column) for each of the columns from "personal" to salt
 //	salt     = 16 random bytes, of this row alone; none for a repeat, which has nothing personal
 //	field(x) = the length of x in 4 bytes, big-endian ‖ x; an integer is 8 bytes, big-endian;
 //	           text is its bytes in UTF-8
 //
-// The order of the columns is that of migrations/0001_record.sql.
+// The order of the columns is that of migrations/0001_record.sql, for a note of
+// 0003_register.sql.
 //
 // What identifies a person enters only as a salted hash: when salt and personal columns are deleted,
 // the hash that is left can't be matched against a guess, and the chain stays whole. The name that was
 // asked for and the list's entry are personal, because a name may itself name a person, and because
 // with the time and the group it can lead back to one.
 //
+// # What is deleted
+//
+// Retain deletes what is old, and Erase what a person has the right to have erased: incidents as a whole, with
+// their breaches, repeats and notes, and acts. For rows that followed each other a tombstone stays: the first and
+// last seq, and the hash of the last, from which the chain goes on. The act that says who deleted them and why ends
+// in the SHA-256 of its tombstones, so that a tombstone is good only where an act in the chain names it. The
+// database overwrites what is deleted, and its log is emptied. A tally stays as long as an incident of concern.
+//
+// Before a new schema is put in force, the database is copied beside itself, as breach.db.before-schema-4. The
+// copy is deleted by Retain after 30 days, and so is a damaged database that was moved aside when it is older than
+// breaches are kept: what was deleted must not stay in them.
+//
 // The table head keeps the newest seq and hash, so that a tail cut off shows. Somebody who can write
 // to the database can of course compute a whole new chain: each alert carries the newest seq and hash
 // to where schoolgate can't reach. The count, last and severity of an incident follow from its
-// breaches; Verify compares them. The tables gathered, watching, turn and outbox are work in hand and
+// breaches, its state, outcome and severity from its notes; Verify compares them. The table tally says how much
+// was tried in each hour by which group, and names nobody. It follows from the record too, and is kept so that a
+// report need not read a year of it. The tables gathered, watching, turn and outbox are work in hand and
 // are not chained.
 //
 // Order is by seq. Times are those of the clock, and the clock may go back.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -265,7 +266,9 @@ func older(t *testing.T) (path string, want []asked) {
 	db := raw(t, path)
 	found, _, err := readGathered(t.Context(), db, 0, 100)
 	must(t, err)
-	_, err = db.ExecContext(t.Context(), "DROP TABLE gathered; CREATE TABLE gathering"+table+"; PRAGMA user_version = 1")
+	_, err = db.ExecContext(t.Context(), `DROP VIEW link; DROP TABLE tombstone; DROP INDEX audit_time; DROP TABLE note; DROP TABLE tally; DROP INDEX incident_state;
+		ALTER TABLE incident DROP COLUMN state; ALTER TABLE incident DROP COLUMN outcome;
+		DROP TABLE gathered; CREATE TABLE gathering`+table+"; PRAGMA user_version = 1")
 	must(t, err)
 	for breach, s := range found {
 		_, err := db.ExecContext(t.Context(), "INSERT INTO gathering VALUES (?, ?, ?)", breach, s.count, s.last)
@@ -281,15 +284,45 @@ func TestADatabaseOfTheFirstSchemaIsTakenOver(t *testing.T) {
 	path, want := older(t)
 	t.Run("a reader says what to do", func(t *testing.T) {
 		_, err := OpenReader(path)
-		want := "open record " + path + ": schema 1, this schoolgate reads 2: start schoolgate serve once, which brings it up to date"
+		want := "open record " + path + ": schema 1, this schoolgate reads 4: start schoolgate serve once, which brings it up to date"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v", err)
 		}
 	})
+	before, err := os.ReadFile(path)
+	must(t, err)
 	r := again(t, path)
 	if diff := cmp.Diff(want, inShort(r.breaches(t, Filter{}))); diff != "" {
 		t.Error("after the migration:", diff)
 	}
+	t.Run("and was copied before", func(t *testing.T) {
+		copies := r.Copies()
+		if len(copies) != 1 || filepath.Base(copies[0]) != filepath.Base(path)+".before-schema-1" {
+			t.Fatalf("the copies are %q", copies)
+		}
+		info, err := os.Stat(copies[0])
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("its mode is %v", info.Mode())
+		}
+		if n := count(t, copies[0], "breach"); n != 3 || info.Size() > int64(2*len(before)) {
+			t.Errorf("it has %d breaches", n)
+		}
+		must(t, os.Chtimes(copies[0], time.Time{}, r.clock.Now()))
+		r.clock.add(29 * 24 * time.Hour)
+		_, err = r.Retain(t.Context(), Retention{})
+		must(t, err)
+		if len(r.Copies()) != 1 {
+			t.Error("it was deleted too early")
+		}
+		r.clock.add(24 * time.Hour)
+		_, err = r.Retain(t.Context(), Retention{})
+		must(t, err)
+		if len(r.Copies()) != 0 {
+			t.Error("it was not deleted")
+		}
+		r.clock.add(-30 * 24 * time.Hour)
+	})
 	verify(t, path)
 	r.tick(t, time.Minute)
 	if breaches, total := appended(t, path); len(breaches) != 3 || total != 6 {
@@ -481,7 +514,7 @@ func TestAnAlertCountsOnlyWhatItsChainCovers(t *testing.T) {
 	r.ask(t, p, pupil, "pornography.example")
 	r.ask(t, p, pupil, "pornography.example")
 	r.router.take()
-	r.Apply("winchelsea", 0) // from now on all is told at once
+	r.Apply(Settings{Site: "winchelsea"}) // from now on all is told at once
 	// Within the minute: the incident of one rests and is told of, and then there is a repeat of the other.
 	r.Record(ask(t, p, pupil, "pornography.example", tenPast.Add(2*time.Hour)))
 	r.ask(t, p, pupil2, "pornography.example")

@@ -39,6 +39,11 @@ type incident struct {
 	told, toldAt       int64 // the count in the last alert, 0 before the first, and when that was
 	due                int64 // when to tell of what has not been told; 0: there is nothing
 
+	tried          attempts
+	rising, raised bool // its severity is to go up a step, and has gone up
+
+	tally *tally // of the hour and category of its newest breach; nil: none yet
+
 	resting, touched bool
 	repeated         int // how many of its breaches have repeats that are not yet appended
 }
@@ -101,7 +106,7 @@ func (t *turn) incident(ctx context.Context, e *pending, a policy.Attribution, n
 
 func (t *turn) openIncident(ctx context.Context, key incidentKey, e *pending, a policy.Attribution) (*incident, error) {
 	i := &incident{
-		id: t.ids.next(time.UnixMilli(t.now)), key: key, site: t.site, client: e.Client,
+		id: t.ids.next(time.UnixMilli(t.now)), key: key, site: t.Site, client: e.Client,
 		attribution: a, judged: weak.Make(e.Policy),
 		first: e.Time.UnixMilli(), last: e.Time.UnixMilli(),
 	}
@@ -122,9 +127,9 @@ func (t *turn) openIncident(ctx context.Context, key incidentKey, e *pending, a 
 	}
 	salt := newSalt()
 	next := t.link.next(&r, salt)
-	_, err := t.store.exec(ctx, "INSERT INTO incident VALUES ("+placeholders(21)+")", next.seq, r.id, r.first, r.site,
+	_, err := t.store.exec(ctx, "INSERT INTO incident VALUES ("+placeholders(23)+")", next.seq, r.id, r.first, r.site,
 		r.category, r.title, r.group, r.action, r.confidential, r.shared, r.alertTo,
-		r.client.IP, r.client.MAC, r.client.Name, r.client.User, r.name, salt, next.hash[:], r.severity, r.count, r.last)
+		r.client.IP, r.client.MAC, r.client.Name, r.client.User, r.name, salt, next.hash[:], r.severity, r.count, r.last, StateNew, "")
 	if err != nil {
 		return nil, err
 	}
@@ -150,15 +155,19 @@ func (k incidentKey) base() incidentKey {
 }
 
 // add counts breaches or repeats in an incident.
-func (t *turn) add(i *incident, count, last int64) {
+func (t *turn) add(i *incident, breaches, count, last int64) {
 	i.count += count
 	i.last = max(i.last, last)
+	t.count(i, breaches, count, last)
+	if !i.raised && i.tried.add(t.Escalation, count, last) {
+		i.rising = true
+	}
 	if !i.touched {
 		i.touched = true
 		t.touched = append(t.touched, i)
 	}
 	if i.due == 0 {
-		i.due = i.endOfQuiet(t.now, t.quiet.Milliseconds())
+		i.due = i.endOfQuiet(t.now, t.Quiet.Milliseconds())
 		t.next = min(t.next, i.due)
 	}
 }
@@ -172,8 +181,16 @@ func (i *incident) endOfQuiet(moment, quiet int64) int64 {
 	return i.toldAt + (max(0, moment-i.toldAt)/quiet+1)*quiet
 }
 
-// incidents tells of what is due, rests what had no breach for an hour, and stores what changed.
+// incidents raises what was tried again and again, tells of what is due, rests what had no breach for an hour,
+// and stores what changed.
 func (t *turn) incidents(ctx context.Context) error {
+	for _, i := range t.touched {
+		if i.rising && !i.resting {
+			if err := t.raise(ctx, i); err != nil {
+				return err
+			}
+		}
+	}
 	if t.due() {
 		if err := t.look(ctx); err != nil {
 			return err
@@ -195,7 +212,7 @@ func (t *turn) look(ctx context.Context) error {
 	var due []*incident
 	t.next = t.now + rest
 	for _, i := range t.open {
-		i.due = min(i.due, t.now+t.quiet.Milliseconds()) // the clock may have gone back
+		i.due = min(i.due, t.now+t.Quiet.Milliseconds()) // the clock may have gone back
 		if i.rested(t.now) || i.due != 0 && i.due <= t.now {
 			due = append(due, i)
 		} else {
@@ -283,12 +300,17 @@ func (t *turn) tell(ctx context.Context, i *incident) error {
 			return err
 		}
 	}
-	for _, a := range t.router.Route(n) {
+	alerts := t.router.Route(n)
+	for _, a := range alerts {
 		if err := t.enqueue(ctx, a); err != nil {
 			return err
 		}
 	}
-	i.told, i.toldAt, i.due = i.count, t.now, 0
+	// Who is told of it first, when it has grown graver, is told that it was opened.
+	if len(alerts) > 0 || i.told > 0 {
+		i.told = i.count
+	}
+	i.toldAt, i.due = t.now, 0
 	_, err := t.store.exec(ctx, "UPDATE watching SET told = ?, told_at = ? WHERE incident = ?", i.told, i.toldAt, i.seq)
 	return err
 }

@@ -55,11 +55,7 @@ func newest(ctx context.Context, q querier) (head link, err error) {
 	head.seq = seq
 	complete := copy(head.hash[:], hash) == len(head.hash)
 
-	err = q.QueryRowContext(ctx, `SELECT seq, hash FROM (
-		SELECT * FROM (SELECT seq, hash FROM incident ORDER BY seq DESC LIMIT 1) UNION ALL
-		SELECT * FROM (SELECT seq, hash FROM breach ORDER BY seq DESC LIMIT 1) UNION ALL
-		SELECT * FROM (SELECT seq, hash FROM repeat ORDER BY seq DESC LIMIT 1) UNION ALL
-		SELECT * FROM (SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1)) ORDER BY seq DESC LIMIT 1`).Scan(&seq, &hash)
+	err = q.QueryRowContext(ctx, "SELECT seq, hash FROM link ORDER BY seq DESC LIMIT 1").Scan(&seq, &hash)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return head, nil
@@ -76,7 +72,8 @@ func newest(ctx context.Context, q querier) (head link, err error) {
 func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[int64]*incident, error) {
 	rows, err := w.store.conn.QueryContext(ctx, `SELECT seq, id, first, site, category, title, group_name, action,
 		confidential, shared, alert_to, client_ip, client_mac, client_name, client_user, query_name,
-		severity, count, last, told, told_at FROM incident JOIN watching ON incident = seq ORDER BY seq`)
+		severity, count, last, told, told_at,
+		EXISTS (SELECT 1 FROM note WHERE incident = incident.seq AND what = 'raised') FROM incident JOIN watching ON incident = seq ORDER BY seq`)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +85,7 @@ func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[in
 		a := &i.attribution
 		err := rows.Scan(&i.seq, &i.id, &i.first, &i.site, &a.Category, &a.Title, &a.Group, &a.Action,
 			&a.Confidential, &a.Shared, &r.alertTo, &r.client.IP, &r.client.MAC, &r.client.Name, &r.client.User, &r.name,
-			&r.severity, &i.count, &i.last, &i.told, &i.toldAt)
+			&r.severity, &i.count, &i.last, &i.told, &i.toldAt, &i.raised)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +147,7 @@ func (w *writer) loadKnown(ctx context.Context, incidents map[int64]*incident) e
 func (w *writer) loadGathered(ctx context.Context, incidents map[int64]*incident, minute int64) error {
 	found, n, err := readGathered(ctx, w.store.conn, math.MinInt64, math.MaxInt64)
 	if w.stored = n; errors.As(err, new(*damagedError)) {
-		w.stored = 1 << 30
+		w.stored = rewrite
 	} else if err != nil {
 		return err
 	}

@@ -18,14 +18,21 @@ import (
 // ErrClosed is what a Log returns once Run has ended.
 var ErrClosed = errors.New("the record is closed")
 
-// Options is what a Log is made with.
-type Options struct {
-	// Path is that of the database. Its directory must exist.
-	Path string
+// Settings are what a reload may change.
+type Settings struct {
 	// Site names this resolver on each record.
 	Site string
 	// Quiet is the least time between two alerts about one incident.
 	Quiet time.Duration
+	// Escalation is when an incident grows graver by itself.
+	Escalation Escalation
+}
+
+// Options is what a Log is made with.
+type Options struct {
+	// Path is that of the database. Its directory must exist.
+	Path string
+	Settings
 	// Now is the clock; nil: time.Now. A jump is noticed within a second, at once by Tick.
 	Now func() time.Time
 	// Router says whom to alert. It is called once Run has begun. nil is for a tool that settles
@@ -80,8 +87,7 @@ type Log struct {
 	stopping bool
 
 	mu       sync.Mutex
-	site     string
-	quiet    time.Duration
+	settings Settings
 	head     Head
 	broken   error    // why the database can't be used now
 	replaced []string // how the record was replaced since the start
@@ -94,6 +100,7 @@ type Log struct {
 type request struct {
 	do    func(context.Context, *turn) error
 	flush bool // append the repeats now
+	scrub bool // then leave nothing of deleted rows in the files
 	done  chan error
 }
 
@@ -128,7 +135,7 @@ func Open(o Options) (*Log, error) {
 		router: o.Router, system: o.System, logger: o.Logger, metrics: m, path: o.Path, now: o.Now,
 		open:  func(ctx context.Context) (*store, error) { return openStore(ctx, o.Path) },
 		queue: newQueue(), requests: make(chan request), outbox: make(chan struct{}, 1), opened: make(chan struct{}, 1), done: make(chan struct{}),
-		site: o.Site, quiet: o.Quiet,
+		settings: o.Settings,
 	}
 	if l.router != nil {
 		l.last = l.readHead()
@@ -151,11 +158,11 @@ func (l *Log) Record(e policy.Event) {
 	}
 }
 
-// Apply takes a new site and quiet time, at a reload.
-func (l *Log) Apply(site string, quiet time.Duration) {
+// Apply takes new settings, at a reload.
+func (l *Log) Apply(s Settings) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.site, l.quiet = site, quiet
+	l.settings = s
 }
 
 // Head returns the newest link of the chain that is stored.

@@ -377,7 +377,7 @@ func TestTheWriterKeepsTimeByItself(t *testing.T) {
 	p := school(t, nil)
 	synctest.Test(t, func(t *testing.T) {
 		router := &router{}
-		l, err := Open(Options{Path: filepath.Join(dir, "breach.db"), Quiet: 10 * time.Minute, Router: router})
+		l, err := Open(Options{Path: filepath.Join(dir, "breach.db"), Settings: Settings{Quiet: 10 * time.Minute}, Router: router})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"schoolgate/policy"
 )
 
 // page is how many rows are read at once: so that a slow consumer doesn't hold a snapshot of the
@@ -65,8 +67,8 @@ const breachQuery = `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_t
 	(SELECT id FROM incident WHERE seq = b.incident)
 	FROM breach b WHERE b.seq >= ? AND b.seq <= ?`
 
-const incidentQuery = `SELECT seq, id, severity, category, group_name, client_ip, client_mac, client_name, client_user, count, first, last,
-	confidential FROM incident WHERE seq >= ? AND seq <= ?`
+const incidentQuery = `SELECT seq, id, state, severity, category, title, group_name, action, client_ip, client_mac, client_name, client_user,
+	count, first, last, outcome, confidential, shared FROM incident WHERE seq >= ? AND seq <= ?`
 
 // Breaches calls yield for each breach that the filter selects, oldest first, its repeats folded in. An
 // error of yield ends it and is returned.
@@ -75,7 +77,9 @@ func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) erro
 	where.add(f.Group != "", "b.group_name = ?", f.Group)
 	where.add(f.Category != "", "b.category = ?", f.Category)
 	where.add(f.Severity != "", "b.severity = ?", f.Severity)
-	where.add(f.Client != "", "b.client_ip = ?", f.Client)
+	if err := where.client("b.", f.Client); err != nil {
+		return err
+	}
 	first, last, err := r.span(ctx, "breach", "time", f)
 	if err != nil {
 		return err
@@ -122,7 +126,12 @@ func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) e
 	where.add(f.Group != "", "group_name = ?", f.Group)
 	where.add(f.Category != "", "category = ?", f.Category)
 	where.add(f.Severity != "", "severity = ?", f.Severity)
-	where.add(f.Client != "", "client_ip = ?", f.Client)
+	if err := where.client("", f.Client); err != nil {
+		return err
+	}
+	where.add(f.ID != "", "id = ?", strings.ToUpper(f.ID))
+	where.add(f.State != "" && f.State != StateOpen, "state = ?", f.State)
+	where.add(f.State == StateOpen, "state <> ?", StateClosed)
 	where.add(!f.From.IsZero(), "last >= ?", f.From.UnixMilli())
 	where.add(!f.To.IsZero(), "last < ?", f.To.UnixMilli())
 	first, last, err := r.span(ctx, "incident", "last", f)
@@ -142,8 +151,12 @@ func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) e
 			}
 			gathered, _, err := readGathered(ctx, tx, incidents[0].seq, math.MaxInt64)
 			for n := range incidents {
-				if i := &incidents[n]; err == nil && !i.confidential {
+				i := &incidents[n]
+				if err == nil && !i.Confidential {
 					i.Names, err = incidentNames(ctx, tx, i.seq, gathered)
+				}
+				if err == nil {
+					i.Notes, err = f.notes(ctx, tx, i.seq)
 				}
 			}
 			return err
@@ -227,16 +240,29 @@ func scanBreach(rows *sql.Rows) (b foundBreach, err error) {
 // foundIncident is an Incident with what is needed to find its names.
 type foundIncident struct {
 	Incident
-	seq          int64
-	confidential bool
+	seq int64
 }
 
 func (f Filter) scanIncident(rows *sql.Rows) (i foundIncident, err error) {
 	var first, last int64
-	err = rows.Scan(&i.seq, &i.ID, &i.Severity, &i.Category, &i.Group, &i.Client.IP, &i.Client.MAC, &i.Client.Name,
-		&i.Client.User, &i.Count, &first, &last, &i.confidential)
-	i.First, i.Last, i.Names = f.stamp(first), f.stamp(last), []NameCount{}
+	err = rows.Scan(&i.seq, &i.ID, &i.State, &i.Severity, &i.Category, &i.Title, &i.Group, &i.Action, &i.Client.IP, &i.Client.MAC,
+		&i.Client.Name, &i.Client.User, &i.Count, &first, &last, &i.Outcome, &i.Confidential, &i.Shared)
+	i.First, i.Last, i.Names, i.Notes = f.stamp(first), f.stamp(last), []NameCount{}, []Note{}
 	return i, err
+}
+
+// notes returns what was done about an incident, oldest first.
+func (f Filter) notes(ctx context.Context, q multiQuerier, incident int64) ([]Note, error) {
+	rows, err := q.QueryContext(ctx, "SELECT seq, time, what, who, text, outcome, severity FROM note WHERE incident = ? ORDER BY seq", incident)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, func(rows *sql.Rows) (n Note, err error) {
+		var at int64
+		err = rows.Scan(&n.Seq, &at, &n.What, &n.By, &n.Text, &n.Outcome, &n.Severity)
+		n.Time = f.stamp(at)
+		return n, err
+	})
 }
 
 // stamp writes a time as RFC 3339 with milliseconds and offset, also where the offset is zero.
@@ -306,6 +332,28 @@ func (c *conditions) add(wanted bool, text string, value any) {
 	if wanted {
 		c.texts, c.values = append(c.texts, text), append(c.values, value)
 	}
+}
+
+// client adds that it is of a client, as policy.ClientPattern.Matches says. prefix is that of the columns.
+func (c *conditions) client(prefix, client string) error {
+	if client == "" {
+		return nil
+	}
+	p, err := policy.ParseClientPattern(client)
+	switch {
+	case err != nil:
+		return err
+	case p.MAC != "":
+		c.add(true, prefix+"client_mac = ?", p.MAC)
+	case p.User != "":
+		c.add(true, prefix+"client_user = ?", p.User)
+	case p.Name != "":
+		// Its first label alone names a device too, as it does for a rule.
+		c.add(true, "? IN ("+prefix+"client_name, substr("+prefix+"client_name, 1, instr("+prefix+"client_name || '.', '.') - 1))", p.Name)
+	default:
+		c.add(true, prefix+"client_ip = ?", p.Addr.String())
+	}
+	return nil
 }
 
 // complete returns a query that ends in conditions with these behind them, ordered, and limited.

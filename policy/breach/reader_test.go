@@ -77,9 +77,9 @@ func TestIncidentsAreReadWhole(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	want := []Incident{{
-		ID: got[0].ID, Severity: "high", Category: "pornography", Group: "year7", Client: Client{IP: "10.20.3.4"}, Count: 3,
+		ID: got[0].ID, State: "new", Severity: "high", Category: "pornography", Title: "Pornography", Group: "year7", Action: "block", Client: Client{IP: "10.20.3.4"}, Count: 3,
 		First: "2026-11-20T10:10:00.000+00:00", Last: "2026-11-20T10:10:00.000+00:00",
-		Names: []NameCount{{"pornography.example", 2}, {"www.pornography.example", 1}},
+		Names: []NameCount{{"pornography.example", 2}, {"www.pornography.example", 1}}, Notes: []Note{},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -127,10 +127,10 @@ func TestOpenReader(t *testing.T) {
 	t.Run("of a newer program", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "breach.db")
 		must(t, os.WriteFile(path, nil, 0o600))
-		_, err := raw(t, path).ExecContext(t.Context(), "PRAGMA user_version = 3")
+		_, err := raw(t, path).ExecContext(t.Context(), "PRAGMA user_version = 5")
 		must(t, err)
 		_, err = OpenReader(path)
-		want := "open record " + path + ": written by a newer schoolgate (schema 3, this one knows 2): " +
+		want := "open record " + path + ": written by a newer schoolgate (schema 5, this one knows 4): " +
 			"install that version again, or put a backup of the file in its place"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v", err)

@@ -139,11 +139,12 @@ func (l *Log) compare(ctx context.Context, w *writer) (replaced bool, err error)
 
 // holds reports whether the record has the row of a link.
 func holds(ctx context.Context, q querier, at link) (found bool, err error) {
-	err = q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM incident WHERE seq = ?1 AND hash = ?2)
-		OR EXISTS (SELECT 1 FROM breach WHERE seq = ?1 AND hash = ?2)
-		OR EXISTS (SELECT 1 FROM repeat WHERE seq = ?1 AND hash = ?2)
-		OR EXISTS (SELECT 1 FROM audit WHERE seq = ?1 AND hash = ?2)`, at.seq, at.hash[:]).Scan(&found)
-	return found, err
+	err = q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM link WHERE seq = ? AND hash = ?)", at.seq, at.hash[:]).Scan(&found)
+	if err != nil || found {
+		return found, err
+	}
+	stone, err := tombstoneOf(ctx, q, at.seq)
+	return stone.covers(at.seq, at.hash[:]), err
 }
 
 // damaged reports whether an error says that the file is corrupt or no database, which no waiting
@@ -157,15 +158,18 @@ func damaged(err error) bool {
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
+// asideInfix stands between the name of a database that was moved aside and the time.
+const asideInfix = ".damaged-"
+
 // moveAside gives the files of a damaged database, which is closed, another name in their directory, so
 // that a new one can be begun.
 func (l *Log) moveAside() error {
 	const stamp = "20060102T150405Z"
 	at := l.now().UTC()
-	aside := l.path + ".damaged-" + at.Format(stamp)
+	aside := l.path + asideInfix + at.Format(stamp)
 	for exists(aside) || exists(aside+"-wal") || exists(aside+"-shm") {
 		at = at.Add(time.Second)
-		aside = l.path + ".damaged-" + at.Format(stamp)
+		aside = l.path + asideInfix + at.Format(stamp)
 	}
 	// The database is last: beside a new one its log would be deleted.
 	for _, suffix := range []string{"-wal", "-shm", ""} {

@@ -113,7 +113,7 @@ func (l *Log) attempt(ctx context.Context, requests []request) (answers []error,
 		l.waiting = l.queue.take()
 	}
 	l.mu.Lock()
-	settings := settings{site: l.site, quiet: l.quiet}
+	settings := l.settings
 	l.mu.Unlock()
 	l.unsure = l.writer.number + 1
 	t, err := l.writer.commit(ctx, l.now(), settings, l.waiting, requests)
@@ -122,6 +122,11 @@ func (l *Log) attempt(ctx context.Context, requests []request) (answers []error,
 	}
 	l.queue.release(l.waiting)
 	l.unsure, l.waiting = 0, nil
+	for i, r := range requests {
+		if r.scrub && t.answers[i] == nil {
+			t.answers[i] = l.writer.store.scrub(ctx)
+		}
+	}
 	if again {
 		l.queue.nudge() // what came in the meantime is still in the queue
 	}
@@ -181,7 +186,7 @@ func (l *Log) show() {
 func (l *Log) quietTime() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.quiet
+	return l.settings.Quiet
 }
 
 // fail closes the database after an error, to be opened again after a pause.

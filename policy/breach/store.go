@@ -28,6 +28,9 @@ type store struct {
 	stmt map[string]*sql.Stmt
 }
 
+// busyMillis is how long a connection waits for another one's lock.
+const busyMillis = 5000
+
 // readers is how many connections read at once: the dispatcher, the verification, the metrics.
 const readers = 4
 
@@ -40,12 +43,12 @@ func openStore(ctx context.Context, path string, pragmas ...string) (_ *store, e
 	}
 	// FULL: in WAL mode the log is synced at each commit, so that it survives a power cut.
 	s.db = openDB(path, append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-		"journal_size_limit(67108864)")...)
+		"journal_size_limit(67108864)", "secure_delete(1)")...)
 	s.db.SetMaxOpenConns(1)
 	if s.conn, err = s.db.Conn(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if err := migrate(ctx, s.conn); err != nil {
+	if err := migrate(ctx, s.conn, path); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	s.read = openDB(path, "query_only(1)")
@@ -90,7 +93,7 @@ func openDB(path string, pragmas ...string) *sql.DB {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...), "mode": {"rw"}}
+	query := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyMillis)}, pragmas...), "mode": {"rw"}}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
@@ -99,8 +102,9 @@ func openDB(path string, pragmas ...string) *sql.DB {
 	return db
 }
 
-// migrate applies the migrations that the database has not seen, each in a transaction of its own.
-func migrate(ctx context.Context, conn *sql.Conn) error {
+// migrate applies the migrations that the database has not seen, each in a transaction of its own. Before, it
+// copies a database that has something in it.
+func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	have, err := schemaVersion(ctx, conn)
 	if err != nil {
 		return err
@@ -111,6 +115,11 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	}
 	if have > len(files) {
 		return newerError(have, len(files))
+	}
+	if have > 0 && have < len(files) {
+		if err := backUp(ctx, conn, fmt.Sprintf("%s%s%d", path, backupInfix, have)); err != nil {
+			return fmt.Errorf("copy the record before it is brought up to date: %w", err)
+		}
 	}
 	for i, name := range files[have:] {
 		script, err := migrations.ReadFile(name)
@@ -123,6 +132,28 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		}
 	}
 	return nil
+}
+
+// backupInfix stands between the name of a database and the schema of its copy.
+const backupInfix = ".before-schema-"
+
+// backUp writes a copy of the database, which an older program can be put to use with again. One of that name is
+// from an attempt that failed.
+func backUp(ctx context.Context, conn *sql.Conn, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := createFile(to); err != nil { // for its owner alone
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", to); err != nil {
+		return errors.Join(err, os.Remove(to)) // half a copy is none
+	}
+	f, err := os.Open(to)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 type querier interface {
@@ -167,6 +198,25 @@ func (s *store) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 		s.stmt[query] = stmt
 	}
 	return stmt, err
+}
+
+// scrub empties the log, in which deleted rows are still to be read. It waits for readers only for a moment: then
+// the error is errInUse.
+func (s *store) scrub(ctx context.Context) error {
+	const busy = "PRAGMA busy_timeout = %d"
+	if _, err := s.conn.ExecContext(ctx, fmt.Sprintf(busy, 20)); err != nil {
+		return err
+	}
+	var held, frames, moved int
+	err := s.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&held, &frames, &moved)
+	_, busyErr := s.conn.ExecContext(ctx, fmt.Sprintf(busy, busyMillis))
+	switch {
+	case err != nil:
+		return err
+	case held != 0:
+		return errInUse
+	}
+	return busyErr
 }
 
 // replaced reports whether the path no longer leads to the file that is open: what is written now

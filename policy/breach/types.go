@@ -54,14 +54,22 @@ type Rule struct {
 // Incident is the breaches of one client in one category, gathered while they came.
 type Incident struct {
 	ID       string      `json:"id"` // ULID
+	State    string      `json:"state"`
 	Severity string      `json:"severity"`
 	Category string      `json:"category"`
+	Title    string      `json:"title"` // of the category, for people
 	Group    string      `json:"group"`
+	Action   string      `json:"action"`
 	Client   Client      `json:"client"`
 	Count    int64       `json:"count"`
 	First    string      `json:"first"` // RFC 3339 with milliseconds and offset
 	Last     string      `json:"last"`
-	Names    []NameCount `json:"names"` // as in Notice
+	Names    []NameCount `json:"names"`   // as in Notice
+	Notes    []Note      `json:"notes"`   // oldest first
+	Outcome  string      `json:"outcome"` // "" until it is closed
+	// Confidential says that its names are written down nowhere, Shared that many people are behind the client.
+	Confidential bool `json:"confidential"`
+	Shared       bool `json:"shared"`
 }
 
 // The kinds of Notice, and the types of the alerts that come of them.
@@ -129,7 +137,9 @@ type Filter struct {
 	Group    string
 	Category string
 	Severity string
-	Client   string // an IP address
+	Client   string // as policy.ParseClientPattern reads it
+	State    string // of incidents; StateOpen: all that are not closed
+	ID       string // of an incident
 	// Zone is in which times are written; nil: UTC.
 	Zone *time.Location
 }

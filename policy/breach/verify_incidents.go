@@ -3,6 +3,7 @@ package breach
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -17,8 +18,9 @@ type said struct {
 }
 
 type state struct {
-	severity    policy.Severity
-	count, last int64
+	severity       policy.Severity
+	count, last    int64
+	state, outcome string // of the register
 }
 
 // verifyIncidents checks that the incidents between two seqs say of their breaches what is recorded of
@@ -66,7 +68,7 @@ func (r *Reader) verifyIncidents(ctx context.Context, first, last int64, owners 
 		i.follows.count += gathered[i.seq].count
 		i.follows.last = max(i.follows.last, gathered[i.seq].last)
 		if i.says != i.follows {
-			return &BrokenError{i.seq, "the incident's severity, count or last is not that of its breaches"}
+			return &BrokenError{i.seq, "the incident's severity, count, last, state or outcome is not that of its breaches and notes"}
 		}
 	}
 	return nil
@@ -75,24 +77,46 @@ func (r *Reader) verifyIncidents(ctx context.Context, first, last int64, owners 
 // readIncidents returns what the incidents between two seqs say, and what follows from the rows that
 // were appended.
 func readIncidents(ctx context.Context, tx *sql.Tx, first, last int64) ([]said, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT seq, severity, count, last,
-			coalesce(sum(breach_count), 0), coalesce(max(breach_last), 0), coalesce(max(breach_severity), 0)
-		FROM (SELECT i.seq, i.severity, i.count, i.last,
+	rows, err := tx.QueryContext(ctx, `SELECT seq, severity, count, last, state, outcome,
+			coalesce(sum(breach_count), 0), coalesce(max(breach_last), 0), coalesce(max(breach_severity), 0),
+			(SELECT json_group_array(json_array(what, outcome, severity)) FROM
+				(SELECT what, outcome, severity FROM note WHERE incident = i.seq ORDER BY seq))
+		FROM (SELECT i.seq, i.severity, i.count, i.last, i.state, i.outcome,
 			b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0) AS breach_count,
 			max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0)) AS breach_last,
 			CASE b.severity WHEN 'critical' THEN 4 WHEN 'high' THEN 3 WHEN 'medium' THEN 2 WHEN 'low' THEN 1 END AS breach_severity
-			FROM incident i LEFT JOIN breach b ON b.incident = i.seq WHERE i.seq >= ? AND i.seq <= ?)
+			FROM incident i LEFT JOIN breach b ON b.incident = i.seq WHERE i.seq >= ? AND i.seq <= ?) i
 		GROUP BY seq ORDER BY seq`, first, last)
 	if err != nil {
 		return nil, err
 	}
 	return collect(rows, func(rows *sql.Rows) (s said, err error) {
-		var severity string
-		err = rows.Scan(&s.seq, &severity, &s.says.count, &s.says.last, &s.follows.count, &s.follows.last, &s.follows.severity)
+		var severity, notes string
+		err = rows.Scan(&s.seq, &severity, &s.says.count, &s.says.last, &s.says.state, &s.says.outcome,
+			&s.follows.count, &s.follows.last, &s.follows.severity, &notes)
+		if err != nil {
+			return s, err
+		}
 		var known bool
 		if s.says.severity, known = policy.ParseSeverity(severity); !known {
 			s.says.severity = policy.SeverityNone // which no breach has
 		}
-		return s, err
+		s.follows.state = StateNew
+		var done [][3]string
+		if err := json.Unmarshal([]byte(notes), &done); err != nil {
+			return s, err
+		}
+		for _, d := range done {
+			n := noteRow{what: d[0], outcome: d[1]}
+			s.follows.state = n.follows(s.follows.state)
+			switch n.what {
+			case noteClosed:
+				s.follows.outcome = n.outcome
+			case noteRaised:
+				raised, _ := policy.ParseSeverity(d[2])
+				s.follows.severity = max(s.follows.severity, raised)
+			}
+		}
+		return s, nil
 	})
 }

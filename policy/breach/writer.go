@@ -38,6 +38,7 @@ type writer struct {
 	// the writer that said it.
 	generation int
 	gathering
+	tallies
 	rows []any // the columns of breaches that are to be stored
 
 	next   int64 // no incident has anything due before
@@ -75,16 +76,10 @@ const (
 	breachesAtOnce = 16
 )
 
-// settings are those of the Log at the beginning of a turn.
-type settings struct {
-	site  string
-	quiet time.Duration
-}
-
 // turn is one transaction.
 type turn struct {
 	*writer
-	settings
+	Settings
 	now     int64
 	policy  *policy.Policy // of the newest event
 	judged  weak.Pointer[policy.Policy]
@@ -97,8 +92,8 @@ type turn struct {
 
 // commit stores events, does what the requests ask and what is due, in one transaction. After an error
 // the writer is of no more use.
-func (w *writer) commit(ctx context.Context, now time.Time, s settings, events batch, requests []request) (*turn, error) {
-	t := &turn{writer: w, settings: s, now: now.UnixMilli()}
+func (w *writer) commit(ctx context.Context, now time.Time, s Settings, events batch, requests []request) (*turn, error) {
+	t := &turn{writer: w, Settings: s, now: now.UnixMilli()}
 	if w.store.replaced() {
 		return nil, fmt.Errorf("%s is no longer the file that was opened", w.store.path)
 	}
@@ -139,6 +134,9 @@ func (t *turn) transact(ctx context.Context, do func() error) error {
 func (t *turn) end(ctx context.Context) error {
 	if err := t.storeGathered(ctx); err != nil {
 		return fmt.Errorf("store repeats: %w", err)
+	}
+	if err := t.storeTallies(ctx); err != nil {
+		return fmt.Errorf("store tallies: %w", err)
 	}
 	t.number++
 	if _, err := t.store.exec(ctx, "UPDATE turn SET number = ?", t.number); err != nil {
@@ -224,7 +222,7 @@ func (t *turn) breach(ctx context.Context, e *pending, a policy.Attribution, key
 	}
 	r := breachRow{
 		id: t.ids.next(time.UnixMilli(t.now)), time: e.Time.UnixMilli(),
-		site: t.site, group: a.Group, qtype: policy.TypeName(e.Type), transport: e.Transport,
+		site: t.Site, group: a.Group, qtype: policy.TypeName(e.Type), transport: e.Transport,
 		category: a.Category, categories: string(categories),
 		severity: a.Severity.String(), action: a.Action, list: a.List, via: a.Via.String(),
 		count: e.count, last: e.last.UnixMilli(), incident: incident.seq,
@@ -246,7 +244,7 @@ func (t *turn) breach(ctx context.Context, e *pending, a policy.Attribution, key
 	t.link = next
 	e.entry.stored = &knownBreach{seq: next.seq, incident: incident, severity: a.Severity, generation: t.generation}
 	t.known.Add(key, e.entry.stored)
-	t.add(incident, e.count, r.last)
+	t.add(incident, 1, e.count, r.last)
 	return nil
 }
 

@@ -82,10 +82,12 @@ type Daemon struct {
 	progress   progress
 	background background
 
-	record   *breach.Log
-	queries  *querylog.Log
-	alerts   *alert.Dispatcher
-	resolver *resolver.Resolver
+	record  *breach.Log
+	queries *querylog.Log
+	// clockTrusted says that what seems old may be deleted.
+	clockTrusted atomic.Bool
+	alerts       *alert.Dispatcher
+	resolver     *resolver.Resolver
 	// identities knows which device, and who, is at an address.
 	identities *identity.Store
 	telemetry  *telemetry
@@ -151,7 +153,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 
 	d.telemetry = newTelemetry(d)
 	d.record, err = breach.Open(breach.Options{ //nolint:contextcheck // it has none
-		Path: RecordPath(cfg), Site: cfg.Site, Quiet: cfg.Quiet, Now: d.now,
+		Path: RecordPath(cfg), Settings: cfg.Record, Now: d.now,
 		// The dispatcher takes its alerts out of the record, so it is made after it.
 		Router: breach.RouterFunc(func(n breach.Notice) []breach.Alert { return d.alerts.Route(n) }),
 		System: d.tellIT,
@@ -319,6 +321,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.endExceptions(ctx); return nil })
 	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
+	g.Go(func() error { d.retain(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
 	err := g.Wait()

@@ -20,7 +20,7 @@ func (d *Daemon) newQueryLog(cfg *config.Config) (*querylog.Log, error) {
 		Deleted: func(ctx context.Context, what, why, detail string) {
 			d.audit(ctx, breach.Act{Who: "schoolgate", What: what, Why: why, Detail: detail})
 		},
-		Logger: d.log, Registerer: d.telemetry.registry,
+		MayDelete: d.clockTrusted.Load, Logger: d.log, Registerer: d.telemetry.registry,
 	})
 }
 

@@ -205,7 +205,7 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []b
 	}
 	d.tls.use(next.Config.TLS)
 	d.alerts.Apply(next.Config.Alerts)
-	d.record.Apply(next.Config.Site, next.Config.Quiet)
+	d.record.Apply(next.Config.Record)
 	d.queries.Apply(next.Config.QueryLog)
 	s := &snapshot{filter: next, yaml: yaml, since: d.now(), accepted: now.accepted}
 	d.store(*s) // whoever asks is told of what serves, whatever the record is busy with
