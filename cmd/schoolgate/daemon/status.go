@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/cmd/schoolgate/console"
 	"schoolgate/config"
 	"schoolgate/identity"
 	"schoolgate/policy"
@@ -52,6 +53,8 @@ type Status struct {
 	// Identity is how much is known of the devices.
 	Identity identity.Stats  `json:"identity"`
 	QueryLog querylog.Status `json:"query_log"`
+	// API is what came to /api/v1.
+	API console.Stats `json:"api"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
 }
@@ -251,7 +254,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Ready: s.filter.Policy.Ready(), Problems: orEmpty(d.Problems()), Warnings: s.filter.WarningTexts(),
 		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
-		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
+		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(), API: d.console.Stats(),
 		QueryLog: d.queries.Status(),
 	}
 	st.Healthy = len(st.Problems) == 0
