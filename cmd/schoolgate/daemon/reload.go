@@ -232,7 +232,10 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 	if s.accepted != nil {
 		before = s.accepted.Hash
 	}
-	detail := []string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary(), "query_log " + f.Config.QueryLog.Mode}
+	detail := []string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary()}
+	if mode := f.Config.QueryLog.Mode; mode != querylog.Counts {
+		detail = append(detail, "query_log "+mode)
+	}
 	for _, w := range f.vainAllows() {
 		detail = append(detail, w.Error())
 	}
