@@ -11,6 +11,7 @@ import (
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -72,6 +73,7 @@ type Config struct {
 
 	Record    breach.Settings
 	Retention breach.Retention
+	QueryLog  querylog.Settings
 	Alerts    alert.Config
 
 	// NotEnforced has the paths of the keys that ask for something which this version does not do:

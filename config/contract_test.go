@@ -16,6 +16,7 @@ import (
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -205,6 +206,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Never:     feed.NeverBlocked(),
 		Record:    breach.Settings{Site: "winchelsea", Quiet: 10 * time.Minute, Escalation: breach.Escalation{Within: 10 * time.Minute}},
 		Retention: breach.Retention{Breaches: 365 * 24 * time.Hour, Incidents: 7 * 365 * 24 * time.Hour, Audit: 7 * 365 * 24 * time.Hour},
+		QueryLog:  querylog.Settings{Mode: "counts", Retention: 7 * 24 * time.Hour, CountsRetention: 365 * 24 * time.Hour, MaxBytes: 2 << 30},
 		Alerts: alert.Config{
 			Site: "winchelsea",
 			Receivers: []alert.Receiver{

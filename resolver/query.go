@@ -35,6 +35,7 @@ type query struct {
 	batched, lent bool
 	// answered in the round in which it came, q is counted here; nil: its time is its own.
 	counts *counts
+	lane   int // of who reads the socket, for Questions
 
 	// client is who asks: from's address, or who a proxy names. Its zone is from's.
 	client netip.Addr
@@ -142,11 +143,11 @@ func (o outcome) String() string {
 // reset makes q ready for the next packet. The answer's buffer keeps what it grew to.
 func (q *query) reset() {
 	q.in, q.oob, q.question, q.snapshot, q.counts = nil, nil, nil, nil, nil
-	q.received, q.batched, q.lent = time.Time{}, false, false
+	q.received, q.batched, q.lent, q.lane = time.Time{}, false, false, 0
 	q.weight, q.tally, q.network = 1, nil, false
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event, q.recordAs = eventTarget{}, ""
-	q.verdict = policy.Verdict{}
+	q.verdict, q.nameFacts = policy.Verdict{}, policy.Facts{}
 	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie, q.subnet = false, false, false, false, false, false, false
 	q.client, q.host = netip.Addr{}, ""
 	q.who = policy.Who{}

@@ -28,6 +28,8 @@ import (
 type Resolver struct {
 	log        *slog.Logger
 	recorder   Recorder
+	questions  Questions
+	workers    atomic.Int32 // how many there have been
 	identities Identities
 	notify     func(zone blocklist.Name, from netip.Addr) (taken bool)
 	metrics    *metrics
@@ -83,7 +85,7 @@ type snapshot struct {
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
-		log: c.Logger, recorder: c.Recorder, identities: c.Identities, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
+		log: c.Logger, recorder: c.Recorder, questions: c.Questions, identities: c.Identities, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
 		certificate: c.Certificate, now: c.Now, tunnels: newTunnels(),
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)

@@ -37,6 +37,7 @@ type worker struct {
 	out     [batchSize]mmsghdr
 	outVec  [batchSize]unix.Iovec
 
+	lane   int       // for Questions
 	now    time.Time // when this round began
 	counts counts    // of what was answered in it
 	asker  asker
@@ -61,7 +62,7 @@ func newWorker(u *udpReader) (w *worker, err error) {
 	if err := canBatch(); err != nil {
 		return nil, fmt.Errorf("recvmmsg: %w: %w", errors.ErrUnsupported, err)
 	}
-	w = &worker{udpReader: u, fd: -1, epoll: -1, tally: u.resolver.newTally()}
+	w = &worker{udpReader: u, fd: -1, epoll: -1, tally: u.resolver.newTally(), lane: int(u.resolver.workers.Add(1))}
 	defer func() {
 		if err != nil {
 			w.release()
@@ -184,7 +185,7 @@ func (w *worker) serveBatch() {
 		if w.wildcard {
 			q.oob = replyControl(q.oobBuf[:m.header.Controllen])
 		}
-		q.received, q.transport, q.sender, q.batched, q.counts = w.now, overUDP, w, true, &w.counts
+		q.received, q.transport, q.sender, q.batched, q.counts, q.lane = w.now, overUDP, w, true, &w.counts, w.lane
 		q.weight = 0
 	}
 	speakFor(w.queries[:n], w.tally)

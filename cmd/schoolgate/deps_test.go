@@ -26,14 +26,15 @@ func imports() map[string][]string {
 		"clients":                nil,
 		"policy/breach":          {"blocklist", "policy"},
 		"policy/alert":           {"policy", "policy/breach"},
+		"querylog":               {"blocklist", "policy"},
 		"resolver":               {"blocklist", "clients", "policy", "resolver/dnswire"},
 		"identity":               {"policy"},
-		"config":                 {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
+		"config":                 {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver"},
 		"cmd/schoolgate/console": {"config", "identity", "policy"},
-		"cmd/schoolgate/daemon":  {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"cmd/schoolgate/daemon":  {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":      nil,
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "querylog", "resolver/dnswire",
 		},
 	}
 }
@@ -92,8 +93,8 @@ func TestForeignPackagesStayWhereTheyBelong(t *testing.T) {
 		"github.com/miekg/dns":       {"blocklist/feed", "resolver"},
 		"github.com/quic-go/quic-go": {"resolver"},
 		"gopkg.in/yaml.v3":           {"config"},
-		"modernc.org/sqlite":         {"policy/breach"},
-		"database/sql":               {"policy/breach"},
+		"modernc.org/sqlite":         {"policy/breach", "querylog"},
+		"database/sql":               {"policy/breach", "querylog"},
 		"github.com/gaissmai/bart":   {"blocklist", "policy"},
 	}
 	for _, p := range listPackages(t) {

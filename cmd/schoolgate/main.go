@@ -71,6 +71,8 @@ func commands() []command {
 		{"lists lint", "", 0, 0, "find bad lines and over-broad entries in the lists", setupListsLint},
 		{"breaches list", "", 0, 0, "show the breach record", setupBreachesList},
 		{"breaches export", "", 0, 0, "print the breach record as JSON lines or CSV", setupBreachesExport},
+		{"queries list", "", 0, 0, "show what one client asked, where query_log is full; audited", setupQueriesList},
+		{"queries counts", "", 0, 0, "show how many questions there were in each hour", setupQueriesCounts},
 		{"exceptions add", "", 0, 0, "let a name through, or block it, for a time", setupExceptionsAdd},
 		{"exceptions list", "", 0, 0, "show the exceptions in force", setupExceptionsList},
 		{"exceptions remove", "ID", 1, 1, "end an exception now", setupExceptionsRemove},

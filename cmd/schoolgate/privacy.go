@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"schoolgate/config"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 )
 
 // privacyFlags are the flags that say of whom and of when.
@@ -73,6 +75,8 @@ type personal struct {
 	Breaches  []breach.Breach   `json:"breaches"`
 	// Asked is how much it asked, not what.
 	Asked []clients.Client `json:"asked"`
+	// Questions are those that query_log: full has written down.
+	Questions []querylog.Question `json:"questions"`
 }
 
 func setupPrivacyExport(fs *flag.FlagSet) action {
@@ -100,13 +104,22 @@ func setupPrivacyExport(fs *flag.FlagSet) action {
 		defer r.Close()
 		found := personal{
 			Site: cfg.Site, Client: e.Client.String(), From: e.From.In(cfg.Timezone), To: e.To.In(cfg.Timezone), Made: time.Now().In(cfg.Timezone),
-			Incidents: []breach.Incident{}, Breaches: []breach.Breach{},
+			Incidents: []breach.Incident{}, Breaches: []breach.Breach{}, Questions: []querylog.Question{},
 		}
 		if found.Asked, err = askedBy(ctx, inv, cfg, daemon.WhoseOf(e)); err != nil {
 			return err
 		}
 		filter := breach.Filter{From: e.From, To: e.To, Client: e.Client.String(), Zone: cfg.Timezone}
 		if err := r.Breaches(ctx, filter, func(b breach.Breach) error { found.Breaches = append(found.Breaches, b); return nil }); err != nil {
+			return err
+		}
+		err = querylog.NewReader(cfg.DataDir, cfg.Timezone).Export(ctx, found.Client, e.From, e.To, func(q querylog.Question) error {
+			found.Questions = append(found.Questions, q)
+			return nil
+		})
+		if damaged, ok := errors.AsType[*querylog.DamagedError](err); ok {
+			fmt.Fprintf(inv.stderr, "warning: %v\n", damaged)
+		} else if err != nil {
 			return err
 		}
 		// An incident is the client's where a breach is: its device name may have been found out only after it began.
@@ -147,6 +160,9 @@ func setupPrivacyErase(fs *flag.FlagSet) action {
 			erased, err = c.Erase(ctx, e)
 			return err
 		}, func(record *breach.Log) (err error) {
+			if erased.Questions, err = querylog.Erase(ctx, cfg.DataDir, e.Client.String(), e.From, e.To); err != nil {
+				return err
+			}
 			erased.Erased, err = record.Erase(ctx, e)
 			erased.Copies = append([]string{}, record.Copies()...)
 			if err == nil {
@@ -169,6 +185,9 @@ func setupPrivacyErase(fs *flag.FlagSet) action {
 		}
 		if e.Client.Name+e.Client.User != "" {
 			fmt.Fprintln(inv.stderr, "note: how much it asked (clients list) is kept by address and MAC: erase that by --client with one of those")
+		}
+		if erased.Questions > 0 {
+			fmt.Fprintf(inv.stdout, "erased from the query log: %s\n", daemon.Plural(erased.Questions, "question", "questions"))
 		}
 		if erased.Kept > 0 {
 			fmt.Fprintf(inv.stdout, "kept: %d incidents that were not closed with no_concern (--include-incidents --by WHO --reason WHY erases them too)\n", erased.Kept)

@@ -18,6 +18,7 @@ import (
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -51,7 +52,8 @@ type Status struct {
 	// Retention is how long each kind of record is kept, in days: "365d".
 	Retention RetentionStatus `json:"retention"`
 	// Identity is how much is known of the devices.
-	Identity identity.Stats `json:"identity"`
+	Identity identity.Stats  `json:"identity"`
+	QueryLog querylog.Status `json:"query_log"`
 	// API is what came to /api/v1.
 	API console.Stats `json:"api"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
@@ -272,6 +274,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
 		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(), API: d.console.Stats(),
+		QueryLog: d.queries.Status(),
 	}
 	st.Healthy = len(st.Problems) == 0
 	st.Clients, st.Busy = d.clients.Stats(schoolOf(cfg))
