@@ -265,7 +265,7 @@ func older(t *testing.T) (path string, want []asked) {
 	db := raw(t, path)
 	found, _, err := readGathered(t.Context(), db, 0, 100)
 	must(t, err)
-	_, err = db.ExecContext(t.Context(), `DROP VIEW link; DROP TABLE note; DROP TABLE tally; DROP INDEX incident_state;
+	_, err = db.ExecContext(t.Context(), `DROP VIEW link; DROP TABLE sealed; DROP TABLE note; DROP TABLE tally; DROP INDEX incident_state;
 		ALTER TABLE incident DROP COLUMN state; ALTER TABLE incident DROP COLUMN outcome;
 		DROP TABLE gathered; CREATE TABLE gathering`+table+"; PRAGMA user_version = 1")
 	must(t, err)
