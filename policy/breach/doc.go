@@ -102,7 +102,7 @@
 //	           text is its bytes in UTF-8
 //
 // The order of the columns is that of migrations/0001_record.sql, for a note of 0003_register.sql, for what is sealed of
-// 0004_sealed.sql.
+// 0005_sealed.sql.
 //
 // What identifies a person enters only as a salted hash: when salt and personal columns are deleted,
 // the hash that is left can't be matched against a guess, and the chain stays whole. The name that was

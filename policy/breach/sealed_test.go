@@ -190,7 +190,7 @@ func TestWhichKeysCanSeal(t *testing.T) {
 	for want, key := range map[string]string{
 		"this is the secret key, which must not be here: take it out, have a new pair made, and write the line that begins with age1": classic.String(),
 		"this is not the public key of an age identity: age1…, as age-keygen prints it":                                               classic.Recipient().String()[:40],
-		"this is more than one line; one key is wanted": classic.Recipient().String() + "\n" + classic.Recipient().String(),
+		"this is more than one line; one key is wanted":                                                                               classic.Recipient().String() + "\n" + classic.Recipient().String(),
 	} {
 		if _, err := NewSeal(key, "Head"); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
