@@ -254,6 +254,12 @@ func (c *Calendar) on(s Span, day time.Time) bool {
 	return s.Always || (len(c.Terms) == 0 || slices.ContainsFunc(c.Terms, within)) && !slices.ContainsFunc(c.Closed, within)
 }
 
+// NoSchool reports whether a moment is on a day without school: outside the terms, where there are any, or closed.
+func (c *Calendar) NoSchool(moment time.Time) bool {
+	local := moment.In(c.zone())
+	return !c.on(Span{Days: 1<<7 - 1}, time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC))
+}
+
 // Occurs reports whether a span is on any day at all. The calendar's periods need not be set.
 func (c *Calendar) Occurs(s Span) bool {
 	if s.Always || len(c.Terms) == 0 {

@@ -25,13 +25,14 @@ func imports() map[string][]string {
 		"policy":                {"blocklist"},
 		"policy/breach":         {"blocklist", "policy"},
 		"policy/alert":          {"policy", "policy/breach"},
+		"policy/bundle":         {"policy/breach"},
 		"resolver":              {"blocklist", "policy", "resolver/dnswire"},
 		"identity":              {"policy"},
 		"config":                {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
 		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":     nil,
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/bundle", "resolver/dnswire",
 		},
 	}
 }

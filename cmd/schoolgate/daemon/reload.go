@@ -208,6 +208,7 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []b
 	s := &snapshot{filter: next, yaml: yaml, since: d.now(), accepted: now.accepted}
 	d.store(*s) // whoever asks is told of what serves, whatever the record is busy with
 	d.accept(ctx, s, who, "config.reload")
+	d.auditSealed(ctx, next, who)
 	d.current.Store(s)
 	d.giveBack(now.filter, next)
 	d.refresh.wake()
