@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os/user"
 	"slices"
 	"strings"
 	"unicode"
@@ -177,18 +176,6 @@ func register(ctx context.Context, cfg *config.Config, do func(daemon.Registrar)
 		return do(running)
 	}
 	return withRecord(ctx, cfg, func(record *breach.Log) error { return do(record) })
-}
-
-// operator is who runs the command, for the audit, where they have not said who they are.
-func (inv *invocation) operator() string {
-	name := "somebody"
-	if u, err := user.Current(); err == nil {
-		name = cmp.Or(u.Username, "uid "+u.Uid)
-	}
-	if sudo := inv.env("SUDO_USER"); sudo != "" && sudo != name {
-		name = fmt.Sprintf("%s (as %s)", sudo, name)
-	}
-	return name
 }
 
 func setupIncidentsNote(fs *flag.FlagSet) action {

@@ -32,7 +32,7 @@ func setupIncidentsShow(fs *flag.FlagSet) action {
 			return err
 		}
 		named := strings.TrimSpace(*by)
-		act := breach.Act{Who: cmp.Or(named, inv.operator()), What: "incidents.show"}
+		act := breach.Act{Who: cmp.Or(named, systemUser()), What: "incidents.show"}
 		err = register(ctx, cfg, func(to daemon.Registrar) error { return to.LookAt(ctx, id, act, named != "") })
 		if err != nil {
 			return errNotRecorded(err)

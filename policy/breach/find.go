@@ -101,7 +101,9 @@ type Register struct {
 // them; 0: all.
 func (r *Reader) Register(ctx context.Context, f Filter, limit int) (*Register, error) {
 	var where conditions
-	where.incidents(f)
+	if err := where.incidents(f); err != nil {
+		return nil, err
+	}
 	where.add(!f.From.IsZero(), "last >= ?", f.From.UnixMilli())
 	where.add(!f.To.IsZero(), "last < ?", f.To.UnixMilli())
 	all := strings.Join(append([]string{"TRUE"}, where.texts...), " AND ")
