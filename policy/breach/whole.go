@@ -202,12 +202,17 @@ func readRepeats(ctx context.Context, tx *sql.Tx, incident int64) (map[int64][]R
 func (w *Whole) readAround(ctx context.Context, tx *sql.Tx, f Filter, incident int64, gathered sums) error {
 	from, to := w.span()
 	c := w.Client
+	var first, last sql.NullInt64 // found in the index of times, so that not all rows are read
+	err := tx.QueryRowContext(ctx, "SELECT min(seq), max(seq) FROM breach WHERE time >= ? AND time <= ?", from.UnixMilli(), to.UnixMilli()).Scan(&first, &last)
+	if err != nil {
+		return err
+	}
 	rows, err := tx.QueryContext(ctx, breachQuery+` AND b.time >= ? AND b.time <= ? AND b.incident <> ?
 		AND (b.client_ip = ? AND ? IN ('', b.client_mac) OR b.client_ip = ? AND b.client_mac = '' OR b.client_mac <> '' AND b.client_mac = ?)
 		AND (b.client_user = '' OR ? IN ('', b.client_user))
 		AND NOT (SELECT shared FROM incident WHERE seq = b.incident)
 		ORDER BY b.seq LIMIT ?`,
-		0, int64(math.MaxInt64), from.UnixMilli(), to.UnixMilli(), incident, c.IP, c.MAC, c.IP, c.MAC, c.User, maxAround+1)
+		first.Int64, last.Int64, from.UnixMilli(), to.UnixMilli(), incident, c.IP, c.MAC, c.IP, c.MAC, c.User, maxAround+1)
 	if err != nil {
 		return err
 	}
