@@ -208,8 +208,10 @@ func BenchmarkSealed(b *testing.B) {
 		seal           *Seal
 		names, devices int
 	}{
-		{"1000 names of 100 devices, not sealed", nil, 1000, 100}, {"1000 names of 100 devices", seal, 1000, 100},
-		{"one name, not sealed", nil, 1, 1}, {"one name", seal, 1, 1},
+		{"1000 names of 100 devices, not sealed", nil, 1000, 100},
+		{"1000 names of 100 devices", seal, 1000, 100},
+		{"one name, not sealed", nil, 1, 1},
+		{"one name", seal, 1, 1},
 	} {
 		b.Run(c.title, func(b *testing.B) {
 			r := start(b, b.TempDir(), newClock(), func(o *Options) { o.Seal = c.seal }, nil)

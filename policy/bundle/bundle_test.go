@@ -148,7 +148,7 @@ func TestHostileTextsAreInertInEveryFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := map[string]bool{}
-	for _, tag := range strings.Fields("html head meta title style body header main footer h1 h2 p span strong ul li dl dt dd table thead tbody tr th td") {
+	for tag := range strings.FieldsSeq("html head meta title style body header main footer h1 h2 p span strong ul li dl dt dd table thead tbody tr th td") {
 		known[tag] = true
 	}
 	for n := range page.Descendants() {
