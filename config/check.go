@@ -202,6 +202,9 @@ func (c *checker) systemUpstreams() {
 // answer fills what schoolgate answers by itself.
 func (c *checker) answer() {
 	c.cfg.CacheEntries = c.cache.entries.v
+	if c.queryLog.v != "none" {
+		c.cfg.KeepClients = c.retention.queries.v
+	}
 	c.cfg.Cache = resolver.CacheTimes{
 		MinTTL: c.cache.minTTL.v, MaxTTL: c.cache.maxTTL.v,
 		ClientTTL: c.cache.clientTTL.v, NegativeTTL: c.cache.negativeTTL.v,

@@ -190,7 +190,7 @@ func (c *checker) template(w *receiver) *alert.Template {
 	if w.template.v == "" || w.kind.v == "" {
 		return nil
 	}
-	text, err := readFile(c.path(w.template.v))
+	text, err := readFile(c.path(w.template))
 	if err != nil {
 		c.fail(w.template.place, "", "%q: %v", w.template.v, err)
 		return nil

@@ -55,6 +55,8 @@ type Config struct {
 	Access       resolver.Access
 	// Sources say which device, and who, is at an address.
 	Sources identity.Config
+	// KeepClients is for how long it is kept who has asked, without what; 0: not at all.
+	KeepClients time.Duration
 
 	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec

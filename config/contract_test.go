@@ -124,6 +124,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
+		KeepClients:  7 * 24 * time.Hour,
 		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute, ServeStale: 24 * time.Hour, Prefetch: true},
 		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second, StripECH: true},
 		Sources:      identity.Config{Neighbours: true, Reverse: prefixes("10.0.0.0/8")},

@@ -108,7 +108,7 @@ func (f *file) fields() []field {
 		{key: "store", kind: mapping(&f.store), def: "{}", doc: "Where records are kept"},
 		{
 			key: "query_log", kind: one(&f.queryLog, enum("none", "counts", "full")), def: "counts",
-			doc: "What is kept of queries that are no breach. `full` names the client of every query; a later version does that",
+			doc: "What is kept of queries that are no breach. `counts`: of each client how much it asks, not what (`clients list`); `none`: nothing of anybody. `full` names the client of every query; a later version does that",
 		},
 		{
 			key: "retention", kind: mapping(&f.retention), def: "{}",
@@ -206,7 +206,7 @@ func (r *retention) fields() []field {
 		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Incidents with their breaches that were closed with `no_concern`, or that nobody took in hand"},
 		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "The other incidents, with their notes and breaches"},
 		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", doc: "The record of changes"},
-		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The query log, where it is `full`"},
+		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The query log, where it is `full`; and who asked how much (`clients list`)"},
 	}
 }
 

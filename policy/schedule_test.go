@@ -279,28 +279,3 @@ func BenchmarkDecideUnderASchedule(b *testing.B) {
 		p.DecideKnown(&policy.Who{Group: 4}, key, facts, now)
 	}
 }
-
-func TestADayWithoutSchoolIsOneByTheClockOnTheWall(t *testing.T) {
-	c := wholeCalendar(t)
-	for at, want := range map[string]bool{
-		"2026-09-02T00:00:00+01:00": false, // the first day of term begins
-		"2026-09-01T23:59:59+01:00": true,
-		"2026-12-18T23:59:59Z":      false,
-		"2026-12-19T00:00:00Z":      true,
-		"2026-10-25T23:30:00Z":      false, // a Sunday of the term
-		"2026-10-26T00:00:00Z":      true,  // closed
-		"2026-10-30T23:59:59Z":      true,
-		"2026-10-31T00:00:00Z":      false,
-	} {
-		moment, err := time.Parse(time.RFC3339, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := c.NoSchool(moment); got != want {
-			t.Errorf("at %s there is no school: %v", at, got)
-		}
-	}
-	if (&policy.Calendar{}).NoSchool(time.Unix(0, 0)) {
-		t.Error("without a calendar there is a day without school")
-	}
-}

@@ -67,6 +67,9 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 		r.readCookie(q)
 		q.limited = r.overLimit(q)
 		r.noteThrong(q)
+		if q.weight > 0 {
+			r.noteAsker(q)
+		}
 	}
 	switch {
 	case !q.known:
@@ -316,6 +319,9 @@ func factsOf(s *snapshot, name policy.Facts, msg []byte) facts {
 func (r *Resolver) record(q *query) {
 	v := q.verdict
 	q.snapshot.counters.query(q)
+	if n := q.snapshot.only[q.who.Group]; n != nil {
+		n.noteOnly(q)
+	}
 	if v.Action == policy.Block {
 		q.snapshot.counters.blocked(v)
 	}

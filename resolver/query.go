@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/clients"
 	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
@@ -40,6 +41,10 @@ type query struct {
 	// host is the name that it asked for in the handshake of TLS, "" where it said none.
 	host string
 
+	// weight is for how many queries it is counted to its client, in tally; 0: another one is for it.
+	weight uint32
+	tally  *clients.Tally
+
 	// unrecorded keeps schoolgate's own checks out of the record of breaches.
 	unrecorded bool
 
@@ -52,6 +57,7 @@ type query struct {
 	proved    bool // a cookie shows that the address is not forged
 	limited   bool // over the rate limit
 	subnet    bool // a trusted forwarder says in which network the client is, and is believed
+	network   bool // what it says is no one client's address
 	who       policy.Who
 	nameFacts policy.Facts // of the QNAME
 	verdict   policy.Verdict
@@ -137,6 +143,7 @@ func (o outcome) String() string {
 func (q *query) reset() {
 	q.in, q.oob, q.question, q.snapshot, q.counts = nil, nil, nil, nil, nil
 	q.received, q.batched, q.lent = time.Time{}, false, false
+	q.weight, q.tally, q.network = 1, nil, false
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event, q.recordAs = eventTarget{}, ""
 	q.verdict = policy.Verdict{}

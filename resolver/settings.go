@@ -62,6 +62,8 @@ type Settings struct {
 	Cache    CacheTimes
 	Blocking Blocking
 	Access   Access
+	// CountClients says that it is to be counted who asks (Resolver.Asked).
+	CountClients bool
 }
 
 // Access is how clients are told apart and bounded; who may ask is the policy's.

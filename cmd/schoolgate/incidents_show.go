@@ -52,7 +52,7 @@ func setupIncidentsShow(fs *flag.FlagSet) action {
 func wholeOptions(cfg *config.Config) breach.WholeOptions {
 	o := breach.WholeOptions{Zone: cfg.Timezone}
 	if calendar := cfg.Policy.Calendar; calendar.Terms != nil || calendar.Closed != nil {
-		o.NobodyIn = func(at time.Time) bool { return calendar.NoSchool(at) }
+		o.NobodyIn = func(at time.Time) bool { return !calendar.SchoolDay(at) }
 	}
 	return o
 }

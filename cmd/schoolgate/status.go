@@ -125,10 +125,7 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		fmt.Fprintln(w)
 	}
 	printLimits(w, s)
-	for _, t := range s.Throngs {
-		fmt.Fprintf(w, "  ! %v asks like many devices, for some %d names in ten minutes: where it is a router or resolver, let it be in a group that says shared: true, or in access.trusted_forwarders (last %s)\n",
-			t.Client, t.Names, t.Last.Format("Mon 15:04"))
-	}
+	printClientStatus(w, s)
 	fmt.Fprintln(w)
 
 	if err := table(w, func(line func(string, ...any)) {

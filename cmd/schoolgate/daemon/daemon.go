@@ -87,6 +87,7 @@ type Daemon struct {
 	resolver *resolver.Resolver
 	// identities knows which device, and who, is at an address.
 	identities *identity.Store
+	clients    clientRecord
 	telemetry  *telemetry
 	systemd    notifier
 	metrics    net.Listener // nil where there is none
@@ -208,6 +209,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		opened = append(opened, l)
 	}
 	d.identities = identity.New(identity.Options{Config: cfg.Sources, LookUp: d.nameOf, Now: d.now, Logger: d.log})
+	d.readClients(cfg)
 	d.console = console.New(console.Config{InForce: d.inForce, Identities: d.identities, Now: d.now, Logger: d.log})
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
@@ -325,10 +327,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.endExceptions(ctx); return nil })
 	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
+	g.Go(func() error { d.countClients(ctx); return nil })
 	g.Go(func() error { d.retain(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
 	err := g.Wait()
+	d.keepClients()
 
 	stopRecord()
 	if err := errors.Join(err, <-recordDone, d.lock.Close()); err != nil {

@@ -311,7 +311,7 @@ func settings(f *Filter) resolver.Settings {
 	c := f.Config
 	return resolver.Settings{
 		Policy: f.Policy, Upstreams: c.Upstreams, Zones: c.Zones, Records: c.Records, Cache: c.Cache, Blocking: c.Blocking,
-		Access: c.Access,
+		Access: c.Access, CountClients: c.KeepClients > 0,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/clients"
 	"schoolgate/cmd/schoolgate/console"
 	"schoolgate/config"
 	"schoolgate/identity"
@@ -55,6 +56,11 @@ type Status struct {
 	API console.Stats `json:"api"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
+	// Clients is how many devices ask, and Busy those that ask like many.
+	Clients clients.Stats    `json:"clients"`
+	Busy    []clients.Client `json:"busy"`
+	// Falls are groups that were found today to ask far less than they usually do.
+	Falls []clients.Fall `json:"falls"`
 }
 
 // RetentionStatus is breach.Retention in words.
@@ -268,6 +274,8 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(), API: d.console.Stats(),
 	}
 	st.Healthy = len(st.Problems) == 0
+	st.Clients, st.Busy = d.clients.Stats(schoolOf(cfg))
+	st.Falls = d.clients.Falls()
 	st.Retention = RetentionStatus{days(cfg.Retention.Breaches), days(cfg.Retention.Incidents), days(cfg.Retention.Audit)}
 	stats := d.resolver.Stats()
 	st.Cache, st.Refused = stats.CacheEntries, append([]resolver.Refused{}, stats.Refused...)
