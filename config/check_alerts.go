@@ -14,7 +14,7 @@ func (c *checker) alerting() {
 	a := &c.alerts
 	c.cfg.Record = breach.Settings{
 		Site: c.cfg.Site, Quiet: a.quiet.v,
-		Escalation: breach.Escalation{Count: a.escalate.count.v, Within: a.escalate.within.v},
+		Escalation: breach.Escalation{Count: a.escalate.count.v, Within: a.escalate.within.v}, Seal: c.seal(),
 	}
 	c.cfg.Alerts.Site, c.cfg.Alerts.ConsoleURL = c.cfg.Site, c.cfg.ConsoleURL
 	c.cfg.Alerts.Calendar = c.cfg.Policy.Calendar

@@ -111,6 +111,9 @@ func (d *differ) locks() {
 			d.say("", "other", c, "the names of %s are %s", c, map[bool]string{true: "confidential", false: "no longer confidential"}[is.Confidential])
 		}
 	}
+	if before, after := d.older.Record.Seal.String(), d.newer.Record.Seal.String(); before != after {
+		d.say("", "other", "", "confidential names are sealed to %s, before to %s", after, before)
+	}
 }
 
 // lockChanged reports whether a category is locked in one of the two only: that is told for everybody.

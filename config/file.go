@@ -28,6 +28,7 @@ type file struct {
 	categories      []category
 	guard           guard
 	confidentialKey confidentialKey
+	sealed          sealed
 	calendar        calendar
 	groups          []group
 	defaultGroup    value[string]
@@ -92,6 +93,10 @@ func (f *file) fields() []field {
 		{
 			key: "confidential_key", kind: mapping(&f.confidentialKey),
 			doc: "The age identity (`AGE-SECRET-KEY-…`, from `age-keygen`) that decrypts confidential lists, and to which their copies are encrypted. One of its keys",
+		},
+		{
+			key: "sealed", kind: mapping(&f.sealed),
+			doc: "To whom the names of confidential categories are kept encrypted, as evidence that this machine can't open. Without it they are kept nowhere",
 		},
 		{key: "calendar", kind: mapping(&f.calendar), doc: "Terms, holidays and times of the day for schedules"},
 		{key: "groups", kind: named(&f.groups), need: true, doc: "Sets of clients, each under one policy"},

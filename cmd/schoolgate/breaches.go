@@ -115,32 +115,12 @@ func readBreaches(ctx context.Context, inv *invocation, flags breachFilter, each
 	if err != nil {
 		return err
 	}
-	client, err := dial(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	if client != nil {
-		if err := client.Flush(ctx); err != nil {
-			// What is on disk is shown all the same: it is what there is.
-			fmt.Fprintf(inv.stderr, "warning: the newest breaches are not yet written down: %v\n", err)
-		}
-	}
-	r, err := openRecord(cfg) //nolint:contextcheck // it has none
+	r, err := freshRecord(ctx, inv, cfg)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	groups, categories := []string{}, []string{"rule", "only"}
-	for _, g := range cfg.Policy.Groups {
-		groups = append(groups, g.Name)
-	}
-	for _, c := range cfg.Policy.Categories {
-		categories = append(categories, c.Name)
-	}
-	if err := known(ctx, r, "group", filter.Group, groups, breach.Filter{Group: filter.Group}); err != nil {
-		return err
-	}
-	if err := known(ctx, r, "category", filter.Category, categories, breach.Filter{Category: filter.Category}); err != nil {
+	if err := knownFilter(ctx, r, cfg, filter); err != nil {
 		return err
 	}
 	found := false

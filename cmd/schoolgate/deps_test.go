@@ -27,6 +27,7 @@ func imports() map[string][]string {
 		"policy/breach":          {"blocklist", "policy"},
 		"policy/alert":           {"policy", "policy/breach"},
 		"querylog":               {"blocklist", "policy"},
+		"policy/bundle":          {"policy/breach"},
 		"resolver":               {"blocklist", "clients", "policy", "resolver/dnswire"},
 		"identity":               {"policy"},
 		"config":                 {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver"},
@@ -34,7 +35,7 @@ func imports() map[string][]string {
 		"cmd/schoolgate/daemon":  {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":      nil,
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "querylog", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/bundle", "querylog", "resolver/dnswire",
 		},
 	}
 }

@@ -19,10 +19,12 @@ import (
 	"testing"
 	"time"
 
+	agekeys "filippo.io/age"
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"schoolgate/cmd/schoolgate/daemon"
+	"schoolgate/policy/breach"
 )
 
 func TestMain(m *testing.M) {
@@ -42,6 +44,8 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 //	answers DATADIR NAME CODE    wait until it answers with that response code
 //	limited DATADIR CLIENT NAME  ask it, from a loopback address, until that is over the rate limit
 //	tamper DATABASE STATEMENT    change a record behind the back of schoolgate
+//	acted DATADIR KIND N         wait until the record of that data directory has N acts of a kind
+//	agekey FILE                  make a pair of age keys: the secret one in the file, the public one in AGEKEY
 //	grab VARIABLE REGEXP         keep what the first group matches in the output of the last command
 //
 // and the address of a receiver that takes alerts, in HOOK, with its secret in HOOKSECRET, and that of a
@@ -65,6 +69,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "ready": ready, "unhealthy": unhealthy, "signal": sendSignal, "dig": dig, "answers": answers,
 			"expand": expand, "limited": limited, "grab": grab, "tamper": tamper,
+			"acted": acted, "agekey": agekey,
 		},
 	})
 }
@@ -179,6 +184,31 @@ func tamper(ts *testscript.TestScript, neg bool, args []string) {
 	if n, err := changed.RowsAffected(); err != nil || n == 0 {
 		ts.Fatalf("nothing was changed: %v", err)
 	}
+}
+
+func agekey(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: agekey FILE")
+	}
+	key, err := agekeys.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(key.String()+"\n"), 0o600))
+	ts.Setenv("AGEKEY", key.Recipient().String())
+}
+
+func acted(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[len(args)-1])
+	if neg || len(args) != 3 || err != nil {
+		ts.Fatalf("usage: acted DATADIR KIND N")
+	}
+	await(ts, args[0], func(ctx context.Context, _ daemon.Status) bool {
+		r, err := breach.OpenReader(filepath.Join(ts.MkAbs(args[0]), "breach.db"))
+		ts.Check(err)
+		defer r.Close()
+		n := 0
+		ts.Check(r.Acts(ctx, breach.ActFilter{What: args[1]}, func(breach.RecordedAct) error { n++; return nil }))
+		return n >= want
+	})
 }
 
 func grab(ts *testscript.TestScript, neg bool, args []string) {

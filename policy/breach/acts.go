@@ -30,6 +30,16 @@ type ActFilter struct {
 	Zone *time.Location
 }
 
+const actColumns = "SELECT seq, time, who, what, why, detail, hash FROM audit"
+
+func (f Filter) scanAct(rows *sql.Rows) (a RecordedAct, err error) {
+	var at int64
+	var hash []byte
+	err = rows.Scan(&a.Seq, &at, &a.Who, &a.What, &a.Why, &a.Detail, &hash)
+	a.Time, a.Hash = f.stamp(at), hex.EncodeToString(hash)
+	return a, err
+}
+
 // Acts calls yield for each act that the filter selects, oldest first. An error of yield ends it and is
 // returned.
 func (r *Reader) Acts(ctx context.Context, f ActFilter, yield func(RecordedAct) error) error {
@@ -43,19 +53,13 @@ func (r *Reader) Acts(ctx context.Context, f ActFilter, yield func(RecordedAct) 
 	where.add(!f.To.IsZero(), "time < ?", f.To.UnixMilli())
 	where.add(f.Who != "", "who = ?", f.Who)
 	where.add(f.What != "", "? IN (what, substr(what, 1, instr(what, '.') - 1))", f.What)
-	query := where.complete("SELECT seq, time, who, what, why, detail, hash FROM audit WHERE seq >= ? AND seq <= ?", "seq")
+	query := where.complete(actColumns+" WHERE seq >= ? AND seq <= ?", "seq")
 	for first <= last {
 		rows, err := r.db.QueryContext(ctx, query, where.args(first, last, page)...)
 		if err != nil {
 			return fmt.Errorf("read audit: %w", err)
 		}
-		acts, err := collect(rows, func(rows *sql.Rows) (a RecordedAct, err error) {
-			var at int64
-			var hash []byte
-			err = rows.Scan(&a.Seq, &at, &a.Who, &a.What, &a.Why, &a.Detail, &hash)
-			a.Time, a.Hash = span.stamp(at), hex.EncodeToString(hash)
-			return a, err
-		})
+		acts, err := collect(rows, span.scanAct)
 		if err != nil {
 			return fmt.Errorf("read audit: %w", err)
 		}

@@ -159,6 +159,22 @@ func (r *noteRow) encode(content, personal *fields) string {
 	return "note"
 }
 
+type sealedRow struct {
+	incident, first, last int64
+	recipient, person     string
+	ciphertext            []byte
+}
+
+func (r *sealedRow) encode(content, personal *fields) string {
+	content.number(r.incident)
+	content.number(r.first)
+	content.number(r.last)
+	content.text(r.recipient)
+	personal.text(r.person)
+	personal.text(string(r.ciphertext))
+	return "sealed"
+}
+
 func (c *Client) encode(personal *fields) {
 	personal.text(c.IP)
 	personal.text(c.MAC)

@@ -207,6 +207,7 @@ func (t *turn) eraseIncident(ctx context.Context, seq int64, gone []link, done *
 	for _, query := range []string{
 		"DELETE FROM repeat WHERE breach IN (SELECT seq FROM breach WHERE incident = ?) RETURNING seq, hash",
 		"DELETE FROM note WHERE incident = ? RETURNING seq, hash",
+		"DELETE FROM sealed WHERE incident = ? RETURNING seq, hash",
 	} {
 		var err error
 		if gone, err = t.take(ctx, gone, query, seq); err != nil {

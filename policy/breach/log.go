@@ -26,6 +26,8 @@ type Settings struct {
 	Quiet time.Duration
 	// Escalation is when an incident grows graver by itself.
 	Escalation Escalation
+	// Seal is to whom the names of confidential categories are kept encrypted; nil: they are not kept.
+	Seal *Seal
 }
 
 // Options is what a Log is made with.

@@ -67,8 +67,10 @@ const breachQuery = `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_t
 	(SELECT id FROM incident WHERE seq = b.incident)
 	FROM breach b WHERE b.seq >= ? AND b.seq <= ?`
 
-const incidentQuery = `SELECT seq, id, state, severity, category, title, group_name, action, client_ip, client_mac, client_name, client_user,
-	count, first, last, outcome, confidential, shared FROM incident WHERE seq >= ? AND seq <= ?`
+const incidentColumns = `SELECT seq, id, state, severity, category, title, group_name, action, client_ip, client_mac, client_name, client_user,
+	count, first, last, outcome, confidential, shared FROM incident`
+
+const incidentQuery = incidentColumns + " WHERE seq >= ? AND seq <= ?"
 
 // Breaches calls yield for each breach that the filter selects, oldest first, its repeats folded in. An
 // error of yield ends it and is returned.
@@ -150,10 +152,7 @@ func (r *Reader) newest(ctx context.Context, f Filter, where conditions, first, 
 // Incidents calls yield for each incident that the filter selects, oldest first.
 func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) error) error {
 	var where conditions
-	where.add(f.Group != "", "group_name = ?", f.Group)
-	where.add(f.Category != "", "category = ?", f.Category)
-	where.add(f.Severity != "", "severity = ?", f.Severity)
-	if err := where.client("", f.Client); err != nil {
+	if err := where.incidents(f); err != nil {
 		return err
 	}
 	where.add(f.ID != "", "id = ?", strings.ToUpper(f.ID))
@@ -173,20 +172,10 @@ func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) e
 			if err != nil {
 				return err
 			}
-			if incidents, err = collect(rows, f.scanIncident); err != nil || len(incidents) == 0 {
+			if incidents, err = collect(rows, f.scanIncident); err != nil {
 				return err
 			}
-			gathered, _, err := readGathered(ctx, tx, incidents[0].seq, math.MaxInt64)
-			for n := range incidents {
-				i := &incidents[n]
-				if err == nil && !i.Confidential {
-					i.Names, err = incidentNames(ctx, tx, i.seq, gathered)
-				}
-				if err == nil {
-					i.Notes, err = f.notes(ctx, tx, i.seq)
-				}
-			}
-			return err
+			return f.complete(ctx, tx, incidents)
 		})
 		if err != nil {
 			return fmt.Errorf("read incidents: %w", err)
@@ -278,6 +267,25 @@ func (f Filter) scanIncident(rows *sql.Rows) (i foundIncident, err error) {
 	return i, err
 }
 
+// complete adds to incidents their names and notes.
+func (f Filter) complete(ctx context.Context, tx *sql.Tx, incidents []foundIncident) error {
+	if len(incidents) == 0 {
+		return nil
+	}
+	oldest := slices.MinFunc(incidents, func(a, b foundIncident) int { return cmp.Compare(a.seq, b.seq) }).seq
+	gathered, _, err := readGathered(ctx, tx, oldest, math.MaxInt64)
+	for n := range incidents {
+		i := &incidents[n]
+		if err == nil && !i.Confidential {
+			i.Names, err = incidentNames(ctx, tx, i.seq, gathered)
+		}
+		if err == nil {
+			i.Notes, err = f.notes(ctx, tx, i.seq)
+		}
+	}
+	return err
+}
+
 // notes returns what was done about an incident, oldest first.
 func (f Filter) notes(ctx context.Context, q multiQuerier, incident int64) ([]Note, error) {
 	rows, err := q.QueryContext(ctx, "SELECT seq, time, what, who, text, outcome, severity FROM note WHERE incident = ? ORDER BY seq", incident)
@@ -359,6 +367,14 @@ func (c *conditions) add(wanted bool, text string, value any) {
 	if wanted {
 		c.texts, c.values = append(c.texts, text), append(c.values, value)
 	}
+}
+
+// incidents are those that hold for the table incident, but for its state and times.
+func (c *conditions) incidents(f Filter) error {
+	c.add(f.Group != "", "group_name = ?", f.Group)
+	c.add(f.Category != "", "category = ?", f.Category)
+	c.add(f.Severity != "", "severity = ?", f.Severity)
+	return c.client("", f.Client)
 }
 
 // client adds that it is of a client, as policy.ClientPattern.Matches says. prefix is that of the columns.

@@ -127,10 +127,10 @@ func TestOpenReader(t *testing.T) {
 	t.Run("of a newer program", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "breach.db")
 		must(t, os.WriteFile(path, nil, 0o600))
-		_, err := raw(t, path).ExecContext(t.Context(), "PRAGMA user_version = 5")
+		_, err := raw(t, path).ExecContext(t.Context(), "PRAGMA user_version = 6")
 		must(t, err)
 		_, err = OpenReader(path)
-		want := "open record " + path + ": written by a newer schoolgate (schema 5, this one knows 4): " +
+		want := "open record " + path + ": written by a newer schoolgate (schema 6, this one knows 5): " +
 			"install that version again, or put a backup of the file in its place"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v", err)

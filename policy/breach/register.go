@@ -2,7 +2,6 @@ package breach
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -91,6 +90,14 @@ func (l *Log) CloseIncident(ctx context.Context, id, by, outcome, text string) e
 
 // register checks and stores what was done.
 func (l *Log) register(ctx context.Context, id string, n *noteRow) error {
+	if err := n.check(); err != nil {
+		return err
+	}
+	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error { return t.register(ctx, id, *n) }})
+}
+
+// check refuses what nobody should have written, and takes the blanks away.
+func (n *noteRow) check() error {
 	n.who, n.text = strings.TrimSpace(n.who), strings.TrimSpace(n.text)
 	switch {
 	case n.who == "":
@@ -102,18 +109,15 @@ func (l *Log) register(ctx context.Context, id string, n *noteRow) error {
 	case !utf8.ValidString(n.who + n.text):
 		return errors.New("the text is not UTF-8")
 	}
-	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error { return t.register(ctx, id, *n) }})
+	return nil
 }
 
 // register appends what was done about an incident, and what follows from it.
 func (t *turn) register(ctx context.Context, id string, n noteRow) error {
-	var state string
-	err := t.store.conn.QueryRowContext(ctx, "SELECT seq, state FROM incident WHERE id = ?", strings.ToUpper(id)).Scan(&n.incident, &state)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return &refusal{fmt.Errorf("incident %q: %w", id, ErrNoIncident)}
+	seq, state, err := t.registered(ctx, id)
+	switch n.incident = seq; {
 	case err != nil:
-		return fmt.Errorf("find incident: %w", err)
+		return err
 	case n.what == noteSeen && state != StateNew:
 		return nil
 	}

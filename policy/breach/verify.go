@@ -209,6 +209,15 @@ var storedKinds = [...]struct {
 		},
 	},
 	{
+		"SELECT seq, incident, first, last, recipient, person, ciphertext, salt, hash FROM sealed",
+		func(rows *sql.Rows) (s storedRow, err error) {
+			r := &sealedRow{}
+			s.row = r
+			err = rows.Scan(&s.seq, &r.incident, &r.first, &r.last, &r.recipient, &r.person, &r.ciphertext, &s.salt, &s.hash)
+			return s, err
+		},
+	},
+	{
 		"SELECT seq, time, what, who, why, detail, salt, hash FROM audit",
 		func(rows *sql.Rows) (s storedRow, err error) {
 			r := &auditRow{}

@@ -87,6 +87,8 @@ type turn struct {
 	// byIncident is gathering.repeated by incident, once that was asked for.
 	byIncident map[*incident][]*knownBreach
 	answers    []error // to the requests
+	sealed     []*sealing
+	sealings   map[*incident]*sealing // those of sealed
 	enqueued   bool
 }
 
@@ -156,6 +158,9 @@ func (t *turn) run(ctx context.Context, events batch, requests []request) error 
 	}
 	if err := t.storeBreaches(ctx); err != nil {
 		return fmt.Errorf("store breaches: %w", err)
+	}
+	if err := t.storeSealed(ctx); err != nil {
+		return fmt.Errorf("store sealed names: %w", err)
 	}
 	if err := t.repeats(ctx, requests); err != nil {
 		return fmt.Errorf("store repeats: %w", err)
@@ -233,6 +238,11 @@ func (t *turn) breach(ctx context.Context, e *pending, a policy.Attribution, key
 	}
 	salt := newSalt()
 	next := t.link.next(&r, salt)
+	if a.Confidential {
+		if err := t.sealName(&r, next.seq, e, key, incident); err != nil {
+			return err
+		}
+	}
 	t.rows = append(t.rows, next.seq, r.id, r.time, r.site, r.group,
 		r.qtype, r.transport, r.category, r.categories, r.severity, r.action, r.list, r.via, r.count, r.last, r.incident,
 		r.client.IP, r.client.MAC, r.client.Name, r.client.User, r.name, r.entry, salt, next.hash[:])

@@ -109,6 +109,7 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("POST /lists/update", d.listsUpdateHandler)
 	mux.HandleFunc("POST /lists/compile", d.listsCompileHandler)
 	mux.HandleFunc("POST /lists/confirm", d.listsConfirmHandler)
+	d.handleIncidents(mux)
 	mux.HandleFunc("GET /clients", d.clientsHandler)
 	mux.HandleFunc("GET /only", d.onlyHandler)
 	mux.HandleFunc("GET /exceptions", d.listExceptionsHandler)

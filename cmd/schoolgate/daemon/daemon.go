@@ -111,6 +111,8 @@ type Daemon struct {
 	read    stamp // of the files when they were read at start
 	current atomic.Pointer[snapshot]
 	mu      sync.Mutex // held by the one writer of current
+	// sealedTo is to whom confidential names were sealed when it was last written down; "": it is not known yet.
+	sealedTo string
 
 	askedMu sync.Mutex
 	asked   *reload // waits for mu; nil for none
@@ -367,6 +369,7 @@ func (d *Daemon) begin(ctx context.Context) {
 		d.log.Warn("configuration", "warning", w)
 	}
 	d.accept(ctx, &s, "start", "config.start")
+	d.auditSealed(ctx, s.filter, "start")
 	d.current.Store(&s)
 	d.log.Info("serving", "dns", d.Addrs().DNS, "metrics", d.Addrs().Metrics, "hash", s.filter.Config.Hash, "filter", s.filter.Summary())
 	d.systemd.ready(d.statusLine())

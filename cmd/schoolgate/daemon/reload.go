@@ -215,6 +215,7 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, who stri
 	d.store(*s) // whoever asks is told of what serves, whatever the record is busy with
 	d.accept(ctx, s, who, "config.reload")
 	d.auditQueryLog(ctx, who, now.filter.Config.QueryLog, next.Config.QueryLog)
+	d.auditSealed(ctx, next, who)
 	d.current.Store(s)
 	d.giveBack(now.filter, next)
 	d.refresh.wake()
