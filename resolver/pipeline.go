@@ -316,10 +316,10 @@ func factsOf(s *snapshot, name policy.Facts, msg []byte) facts {
 func (r *Resolver) record(q *query) {
 	v := q.verdict
 	q.snapshot.counters.query(q)
-	switch v.Action {
-	case policy.Block:
+	if v.Action == policy.Block {
 		q.snapshot.counters.blocked(v)
-	case policy.Monitor:
+	}
+	if v.Action == policy.Monitor {
 		q.snapshot.counters.monitored(v)
 	}
 	r.logQuestion(q)
