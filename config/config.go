@@ -21,7 +21,9 @@ type Config struct {
 	File string
 	// Path is the file's absolute path, "" for the built-in default.
 	Path string
-	// Hash is the SHA-256 of the file's bytes, lower-case hexadecimal.
+	// Files are the file, and behind it those that it extends, the farthest one last. None for the built-in default.
+	Files []SourceFile
+	// Hash is the SHA-256 of the file's bytes, lower-case hexadecimal; where it extends others, HashFiles of all.
 	Hash string
 
 	Site     string
@@ -54,6 +56,8 @@ type Config struct {
 	Access       resolver.Access
 	// Sources say which device, and who, is at an address.
 	Sources identity.Config
+	// KeepClients is for how long it is kept who has asked, without what; 0: not at all.
+	KeepClients time.Duration
 
 	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec

@@ -121,10 +121,11 @@ func TestContractExampleMeansThis(t *testing.T) {
 	}
 	const monFri = 0x3e
 	want := Config{
-		File: "contract.yaml", Hash: got.Hash,
+		File: "contract.yaml", Hash: got.Hash, Files: got.Files,
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
+		KeepClients:  7 * 24 * time.Hour,
 		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute, ServeStale: 24 * time.Hour, Prefetch: true},
 		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second, StripECH: true},
 		Sources:      identity.Config{Neighbours: true, Reverse: prefixes("10.0.0.0/8")},
@@ -209,9 +210,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Alerts: alert.Config{
 			Site: "winchelsea",
 			Receivers: []alert.Receiver{
-				{Name: "dsl", Type: "webhook", URL: "http://127.0.0.1:9911/hook", Secret: []byte(secretKey), Full: true},
-				{Name: "headteacher", Type: "webhook", URL: "http://127.0.0.1:9912/hook", Secret: []byte(secretKey)},
-				{Name: "it", Type: "webhook", URL: "http://127.0.0.1:9913/hook", Secret: []byte(secretKey)},
+				{Name: "dsl", Type: "webhook", URL: "http://127.0.0.1:9911/hook", Secrets: [][]byte{[]byte(secretKey)}, Full: true},
+				{Name: "headteacher", Type: "webhook", URL: "http://127.0.0.1:9912/hook", Secrets: [][]byte{[]byte(secretKey)}},
+				{Name: "it", Type: "webhook", URL: "http://127.0.0.1:9913/hook", Secrets: [][]byte{[]byte(secretKey)}},
 			},
 			Routes: []alert.Route{
 				{Severities: []string{"critical", "high"}, To: []string{"dsl"}},
@@ -220,6 +221,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 			},
 		},
 	}
+	want.Alerts.Calendar = want.Policy.Calendar
 	want.Upstreams = resolver.Upstreams{Strategy: "fastest", Timeout: 2 * time.Second}
 	want.Upstreams = upstreamsOf(t, want, "udp://127.0.0.1:5301")
 	want.Zones = []resolver.Upstreams{upstreamsOf(t, want, "udp://127.0.0.1:5302")}
@@ -286,7 +288,7 @@ alerts: {quiet: 10m}
 		t.Fatal(err)
 	}
 	for _, c := range []*Config{bare, full} {
-		c.Hash, c.DataDir, c.NotEnforced, c.Warnings = "", "", nil, nil
+		c.Hash, c.Files, c.DataDir, c.NotEnforced, c.Warnings = "", nil, "", nil, nil
 	}
 	if diff := cmp.Diff(bare, full, whole); diff != "" {
 		t.Errorf("(-bare +full):\n%s", diff)

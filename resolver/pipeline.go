@@ -67,6 +67,9 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 		r.readCookie(q)
 		q.limited = r.overLimit(q)
 		r.noteThrong(q)
+		if q.weight > 0 {
+			r.noteAsker(q)
+		}
 	}
 	switch {
 	case !q.known:
@@ -316,6 +319,9 @@ func factsOf(s *snapshot, name policy.Facts, msg []byte) facts {
 func (r *Resolver) record(q *query) {
 	v := q.verdict
 	q.snapshot.counters.query(q)
+	if n := q.snapshot.only[q.who.Group]; n != nil {
+		n.noteOnly(q)
+	}
 	if v.Action == policy.Block {
 		q.snapshot.counters.blocked(v)
 	}
@@ -400,17 +406,17 @@ func (r *Resolver) encode(q *query) {
 	}
 	if len(q.out)+opt > limit {
 		q.start()
-		q.answers, q.authority = 0, 0
+		q.answers, q.authority, q.additional = 0, 0, 0
 		flags |= dnswire.FlagTC
 	}
 	h := dnswire.Header{
-		ID: q.msg.ID, Flags: flags, Rcode: q.rcode, Answers: q.answers, Authority: q.authority,
+		ID: q.msg.ID, Flags: flags, Rcode: q.rcode, Answers: q.answers, Authority: q.authority, More: q.additional,
 	}
 	if q.msg.QuestionEnd > 0 {
 		h.Questions = 1
 	}
 	if q.msg.EDNS {
-		h.More = 1
+		h.More++
 		q.appendOPT(opt, limit)
 	}
 	dnswire.PutHeader(q.out, h)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/clients"
 	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
@@ -41,6 +42,10 @@ type query struct {
 	// host is the name that it asked for in the handshake of TLS, "" where it said none.
 	host string
 
+	// weight is for how many queries it is counted to its client, in tally; 0: another one is for it.
+	weight uint32
+	tally  *clients.Tally
+
 	// unrecorded keeps schoolgate's own checks out of the record of breaches.
 	unrecorded bool
 
@@ -53,6 +58,7 @@ type query struct {
 	proved    bool // a cookie shows that the address is not forged
 	limited   bool // over the rate limit
 	subnet    bool // a trusted forwarder says in which network the client is, and is believed
+	network   bool // what it says is no one client's address
 	who       policy.Who
 	nameFacts policy.Facts // of the QNAME
 	verdict   policy.Verdict
@@ -65,15 +71,16 @@ type query struct {
 	recordAs  blocklist.Name // by which a breach is recorded; "": the QNAME
 
 	// The answer.
-	outcome   outcome
-	rcode     uint16
-	flags     uint16 // AA, AD
-	ede       dnswire.EDE
-	answers   uint16
-	authority uint16
-	cookie    bool // the response has cookies
-	cookies   [cookiesLen]byte
-	out       []byte // the response; empty: none is sent
+	outcome    outcome
+	rcode      uint16
+	flags      uint16 // AA, AD
+	ede        dnswire.EDE
+	answers    uint16
+	authority  uint16
+	additional uint16 // without the OPT record
+	cookie     bool   // the response has cookies
+	cookies    [cookiesLen]byte
+	out        []byte // the response; empty: none is sent
 
 	buf    [maxQuery]byte
 	oobBuf [64]byte
@@ -137,13 +144,14 @@ func (o outcome) String() string {
 func (q *query) reset() {
 	q.in, q.oob, q.question, q.snapshot, q.counts = nil, nil, nil, nil, nil
 	q.received, q.batched, q.lent, q.lane = time.Time{}, false, false, 0
+	q.weight, q.tally, q.network = 1, nil, false
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event, q.recordAs = eventTarget{}, ""
 	q.verdict, q.nameFacts = policy.Verdict{}, policy.Facts{}
 	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie, q.subnet = false, false, false, false, false, false, false
 	q.client, q.host = netip.Addr{}, ""
 	q.who = policy.Who{}
-	q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0
+	q.rcode, q.flags, q.answers, q.authority, q.additional = 0, 0, 0, 0, 0
 	q.ede = dnswire.EDENone
 	q.outcome = outcomeFailed
 	q.out = q.outBuf[:0]

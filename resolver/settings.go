@@ -73,6 +73,8 @@ type Settings struct {
 	Access   Access
 	// LogQuestions has Config.Questions told of every question.
 	LogQuestions bool
+	// CountClients says that it is to be counted who asks (Resolver.Asked).
+	CountClients bool
 }
 
 // Access is how clients are told apart and bounded; who may ask is the policy's.

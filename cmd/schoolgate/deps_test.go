@@ -23,17 +23,18 @@ func imports() map[string][]string {
 		"blocklist":              nil,
 		"blocklist/feed":         {"blocklist"},
 		"policy":                 {"blocklist"},
+		"clients":                nil,
 		"policy/breach":          {"blocklist", "policy"},
 		"policy/alert":           {"policy", "policy/breach"},
 		"querylog":               {"blocklist", "policy"},
-		"resolver":               {"blocklist", "policy", "resolver/dnswire"},
+		"resolver":               {"blocklist", "clients", "policy", "resolver/dnswire"},
 		"identity":               {"policy"},
 		"config":                 {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver"},
 		"cmd/schoolgate/console": {"config", "identity", "policy"},
-		"cmd/schoolgate/daemon":  {"blocklist", "blocklist/feed", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
+		"cmd/schoolgate/daemon":  {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":      nil,
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "querylog", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "querylog", "resolver/dnswire",
 		},
 	}
 }

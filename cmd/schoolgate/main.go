@@ -76,6 +76,8 @@ func commands() []command {
 		{"exceptions add", "", 0, 0, "let a name through, or block it, for a time", setupExceptionsAdd},
 		{"exceptions list", "", 0, 0, "show the exceptions in force", setupExceptionsList},
 		{"exceptions remove", "ID", 1, 1, "end an exception now", setupExceptionsRemove},
+		{"clients list", "", 0, 0, "show who asks, and how much: no names", setupClientsList},
+		{"only suggest", "GROUP", 1, 1, "propose names that a group's allow-list lacks for its pages", setupOnlySuggest},
 		{"audit list", "", 0, 0, "show who changed what, when and why", setupAuditList},
 		{"audit verify", "", 0, 0, "check that nobody has changed the record", setupAuditVerify},
 		{"privacy export", "", 0, 0, "print what is kept of a client, for whoever asks for it", setupPrivacyExport},

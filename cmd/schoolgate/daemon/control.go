@@ -109,6 +109,8 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("POST /lists/update", d.listsUpdateHandler)
 	mux.HandleFunc("POST /lists/compile", d.listsCompileHandler)
 	mux.HandleFunc("POST /lists/confirm", d.listsConfirmHandler)
+	mux.HandleFunc("GET /clients", d.clientsHandler)
+	mux.HandleFunc("GET /only", d.onlyHandler)
 	mux.HandleFunc("GET /exceptions", d.listExceptionsHandler)
 	mux.HandleFunc("POST /exceptions", d.addExceptionHandler)
 	mux.HandleFunc("POST /exceptions/remove", d.removeExceptionHandler)

@@ -17,6 +17,8 @@ type Erased struct {
 	// Questions is how many there were in the query log.
 	Questions int      `json:"questions"`
 	Copies    []string `json:"copies"`
+	// Clients is how many addresses were forgotten of the record of who asks.
+	Clients int `json:"clients"`
 }
 
 func (d *Daemon) eraseHandler(w http.ResponseWriter, r *http.Request) {
@@ -43,7 +45,10 @@ func (d *Daemon) eraseHandler(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusUnprocessableEntity, err.Error())
 		return
 	}
-	writeJSON(w, Erased{done, questions, orEmpty(d.record.Copies())})
+	d.takeClients()
+	forgotten := d.clients.Forget(WhoseOf(e))
+	d.keepClients()
+	writeJSON(w, Erased{done, questions, orEmpty(d.record.Copies()), forgotten})
 }
 
 // auditHandler writes down what was done by a command that only reads.
