@@ -43,7 +43,7 @@ func threeBlocks(t testing.TB, dir string) (path string, content []byte, s scann
 func TestATornFileIsReadUpToTheTearAndGoesOnThere(t *testing.T) {
 	dir := t.TempDir()
 	path, content, s := threeBlocks(t, dir)
-	for length := range len(content) {
+	for length := range content {
 		whole := 0
 		for _, b := range s.blocks {
 			if b.at+b.size() <= int64(length) {
@@ -180,19 +180,20 @@ func FuzzUnpack(f *testing.F) {
 	})
 }
 
-const writerDir = "QUERYLOG_TEST_WRITER"
+// writerFrom says to the process that is killed, which runs in the data directory, with which number to begin.
+const writerFrom = "QUERYLOG_TEST_WRITER_FROM"
 
 // TestMain is also the process that TestKill kills.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(writerDir); dir != "" {
-		writeForever(dir)
+	if os.Getenv(writerFrom) != "" {
+		writeForever(".")
 	}
 	os.Exit(m.Run())
 }
 
 // writeForever asks numbered questions, and says after each writing which the last one was that is written.
 func writeForever(dir string) {
-	from, _ := strconv.Atoi(os.Getenv(writerDir + "_FROM"))
+	from, _ := strconv.Atoi(os.Getenv(writerFrom))
 	d := open(writerT{}, dir, fullSettings())
 	for n := from; ; n++ {
 		d.ask(pupil, fmt.Sprintf("n%d.example", n))
@@ -218,7 +219,7 @@ func TestKill(t *testing.T) {
 	from, damagedTails := 0, 0
 	for range 25 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), writerDir+"="+dir, writerDir+"_FROM="+strconv.Itoa(from))
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), writerFrom+"="+strconv.Itoa(from))
 		out, err := cmd.StdoutPipe()
 		if err == nil {
 			err = cmd.Start()

@@ -157,10 +157,7 @@ func TestAQuestionIsKeptAsItWasAsked(t *testing.T) {
 // Whatever is asked, by whom and when, is found again by client and span; and erased, it is gone, and nothing else is.
 func TestTheLogHasWhatAMapHas(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		dir := t.TempDir()
 		s := fullSettings()
 		s.Retention = 100 * dayTime
 		d := open(t, dir, s)

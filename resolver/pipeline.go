@@ -322,10 +322,15 @@ func (r *Resolver) record(q *query) {
 	if n := q.snapshot.only[q.who.Group]; n != nil {
 		n.noteOnly(q)
 	}
+<<<<<<< HEAD
 	switch v.Action {
 	case policy.Block:
+=======
+	if v.Action == policy.Block {
+>>>>>>> querylog
 		q.snapshot.counters.blocked(v)
-	case policy.Monitor:
+	}
+	if v.Action == policy.Monitor {
 		q.snapshot.counters.monitored(v)
 	}
 	r.logQuestion(q)

@@ -56,7 +56,7 @@ func setupIncidentsExport(fs *flag.FlagSet) action {
 			if err := register(ctx, cfg, func(to daemon.Registrar) error { return to.LookAt(ctx, id, act, false) }); err != nil {
 				return nil, errNotRecorded(err)
 			}
-			return r.Case(ctx, id, wholeOptions(cfg))
+			return r.Case(ctx, id, wholeOptions(cfg, inv.stderr))
 		}, bundle.Options{Site: cfg.Site, Version: build().Version})
 		if err != nil {
 			return errors.Join(err, os.Remove(path))

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 )
 
 func setupIncidentsShow(fs *flag.FlagSet) action {
@@ -37,7 +39,7 @@ func setupIncidentsShow(fs *flag.FlagSet) action {
 		if err != nil {
 			return errNotRecorded(err)
 		}
-		w, err := r.Incident(ctx, id, wholeOptions(cfg))
+		w, err := r.Incident(ctx, id, wholeOptions(cfg, inv.stderr))
 		if err != nil {
 			return err
 		}
@@ -48,13 +50,34 @@ func setupIncidentsShow(fs *flag.FlagSet) action {
 	}
 }
 
-// wholeOptions is what an incident is read with.
-func wholeOptions(cfg *config.Config) breach.WholeOptions {
+// wholeOptions is what an incident is read with. What of the query log can't be read is said on messages.
+func wholeOptions(cfg *config.Config, messages io.Writer) breach.WholeOptions {
 	o := breach.WholeOptions{Zone: cfg.Timezone}
+	if cfg.QueryLog.Mode == querylog.Full {
+		o.Questions = func(ctx context.Context, c breach.Client, from, to time.Time, yield func(breach.Question) error) error {
+			return questionsOf(ctx, cfg, messages, c, from, to, yield)
+		}
+	}
 	if calendar := cfg.Policy.Calendar; calendar.Terms != nil || calendar.Closed != nil {
 		o.NobodyIn = func(at time.Time) bool { return !calendar.SchoolDay(at) }
 	}
 	return o
+}
+
+// questionsOf yields what a client asked for, but not what another device or person did that had its address too.
+func questionsOf(ctx context.Context, cfg *config.Config, messages io.Writer, c breach.Client, from, to time.Time, yield func(breach.Question) error) error {
+	another := func(known, now string) bool { return known != "" && now != "" && known != now }
+	err := querylog.NewReader(cfg.DataDir, cfg.Timezone).Export(ctx, c.IP, from, to, func(q querylog.Question) error {
+		if another(c.MAC, q.Client.MAC) || another(c.User, q.Client.User) {
+			return nil
+		}
+		return yield(breach.Question{Time: q.Time, Name: q.Query.Name, Type: q.Query.Type, Outcome: q.Outcome})
+	})
+	if damaged, ok := errors.AsType[*querylog.DamagedError](err); ok {
+		fmt.Fprintf(messages, "warning: %v\n", damaged)
+		return nil
+	}
+	return err
 }
 
 func printWhole(to io.Writer, w *breach.Whole) error {

@@ -12,10 +12,8 @@ type known struct {
 // in: each is one company's own, so that nobody else's content is below it. Short on purpose. What is missing
 // here leaves an incident unclear, what should not be here hides one.
 //
-// Sources: Microsoft, "Manage connection endpoints for Windows 11 Enterprise"; Apple, "Use Apple products on enterprise
-// networks" (support.apple.com/101555); Mozilla, "Firefox Telemetry: HTTP edge server"; Google, "Google Analytics for
-// Firebase" and "Publisher Tags: domains"; Unity, "Ads: network requirements"; AppLovin, Adjust and AppsFlyer, "domains to
-// allow" of their SDKs. Read in November 2026.
+// They are the companies' own well-known endpoints, written down from general knowledge; who adds one checks it with
+// what the company says of it.
 var backgrounds = [...]known{
 	{"events.data.microsoft.com.", "Windows and Office report how they are used"},
 	{"vortex.data.microsoft.com.", "Windows reports how it is used"},
