@@ -16,13 +16,14 @@ func (c *checker) alerting() {
 		Site: c.cfg.Site, Quiet: a.quiet.v,
 		Escalation: breach.Escalation{Count: a.escalate.count.v, Within: a.escalate.within.v},
 	}
-	c.cfg.Alerts.Site, c.cfg.Alerts.ConsoleURL = c.cfg.Site, c.cfg.ConsoleURL
+	c.cfg.Alerts.Site, c.cfg.Alerts.ConsoleURL, c.cfg.Alerts.Zone = c.cfg.Site, c.cfg.ConsoleURL, c.cfg.Timezone
 	names := make([]string, 0, len(a.receivers))
 	for i := range a.receivers {
 		names = append(names, a.receivers[i].name.name)
 		c.receiver(&a.receivers[i])
 	}
-	told := map[string]bool{} // severities, and "system"
+	told := map[string]bool{}      // severities, and "system"
+	gathered := map[string]place{} // severities of which a digest tells, and where that is written
 	for i := range a.routes {
 		w := &a.routes[i]
 		r := alert.Route{About: w.about.v, To: c.webhooks(c.known(w.to, "receiver", names)), Digest: w.digest.v}
@@ -35,7 +36,7 @@ func (c *checker) alerting() {
 		if len(r.To) > 0 {
 			c.cfg.Alerts.Routes = append(c.cfg.Alerts.Routes, r)
 		}
-		c.tells(w, r, told)
+		c.tells(w, r, told, gathered)
 	}
 	routes := place{a.line, a.column, "alerts.routes"}
 	if c.misspelt(a.place) || len(a.routes) == 0 && c.failed(routes) {
@@ -46,13 +47,12 @@ func (c *checker) alerting() {
 		c.warn(routes, "write a receiver and a route", "no one is alerted of a breach")
 		return
 	}
-	c.everyoneTold(routes, told)
+	c.everyoneTold(routes, told, gathered)
 }
 
 // tells notes what a route tells somebody of. One that is for what is grave and reaches no one is
 // refused, and counts from then on: what is reported once need not be reported again.
-func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
-	const noDigest, atOnce = "digests come in a later version; until then ", "leave digest out to be alerted at once"
+func (c *checker) tells(w *route, r alert.Route, told map[string]bool, gathered map[string]place) {
 	covers := r.Severities
 	switch {
 	case c.failed(w.place):
@@ -71,13 +71,16 @@ func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
 		return
 	case len(r.To) == 0:
 		c.fail(w.to.place, "send it to a webhook too; the other types come in a later version", "nothing of severity %s reaches a receiver", strings.Join(covers, ", "))
-	case r.Digest == "":
+	case !w.digest.written():
 	case r.About != "":
 		c.warn(w.digest.place, "leave digest out", "what is about system is sent at once")
-	case grave:
-		c.fail(w.digest.place, atOnce, noDigest+"nothing of severity %s reaches a receiver by this route", strings.Join(covers, ", "))
-	default:
-		c.warn(w.digest.place, atOnce, noDigest+"this route sends nothing")
+	case !c.failed(w.digest.place):
+		for _, s := range covers {
+			if _, already := gathered[s]; !already {
+				gathered[s] = w.digest.place
+			}
+		}
+		return
 	}
 	for _, s := range covers {
 		told[s] = true
@@ -86,11 +89,14 @@ func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
 
 // everyoneTold makes sure that whatever is grave reaches somebody. What the file itself grades so
 // is an error; that iwf and ctiru are critical by themselves, a warning.
-func (c *checker) everyoneTold(routes place, told map[string]bool) {
+func (c *checker) everyoneTold(routes place, told map[string]bool, gathered map[string]place) {
 	for _, s := range []policy.Severity{policy.SeverityCritical, policy.SeverityHigh} {
 		const hint = "add a route that sends to a webhook at once"
+		digest, waits := gathered[s.String()]
 		switch {
 		case told[s.String()]:
+		case waits:
+			c.fail(digest, hint, "what is of severity %s would wait for the digest: no other route tells of it", s)
 		case c.grades(s):
 			c.fail(routes, hint, "no receiver is told of breaches of severity %s", s)
 		case s == policy.SeverityCritical:

@@ -204,7 +204,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Never:  feed.NeverBlocked(),
 		Record: breach.Settings{Site: "winchelsea", Quiet: 10 * time.Minute, Escalation: breach.Escalation{Within: 10 * time.Minute}},
 		Alerts: alert.Config{
-			Site: "winchelsea",
+			Site: "winchelsea", Zone: london,
 			Receivers: []alert.Receiver{
 				{Name: "dsl", Type: "webhook", URL: "http://127.0.0.1:9911/hook", Secret: []byte(secretKey), Full: true},
 				{Name: "headteacher", Type: "webhook", URL: "http://127.0.0.1:9912/hook", Secret: []byte(secretKey)},
@@ -212,7 +212,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 			},
 			Routes: []alert.Route{
 				{Severities: []string{"critical", "high"}, To: []string{"dsl"}},
-				{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: "mon-fri 15:45"},
+				{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: alert.Times{Days: 0b0111110, Minute: 15*60 + 45}},
 				{About: "system", To: []string{"it"}},
 			},
 		},

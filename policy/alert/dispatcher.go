@@ -28,6 +28,8 @@ type Options struct {
 	Config Config
 	// Outbox may be nil for a Dispatcher of which only Test is used.
 	Outbox Outbox
+	// Register is what digests are made of; nil: none are sent.
+	Register Register
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Logger may be nil. It is given neither a client nor a name.
@@ -51,6 +53,9 @@ type Dispatcher struct {
 	workers map[string]*worker   // by receiver
 	start   func(*worker)        // nil unless Run is running
 	said    map[string]time.Time // system messages, and when they were last sent
+
+	digesting sync.Mutex
+	digests   digests
 }
 
 // New returns a Dispatcher. Nothing is sent until Run, but by Test.
@@ -58,6 +63,7 @@ func New(o Options) (*Dispatcher, error) {
 	d := &Dispatcher{
 		outbox: o.Outbox, now: o.Now, logger: o.Logger, client: newClient(o.Transport),
 		workers: map[string]*worker{}, said: map[string]time.Time{},
+		digests: digests{o.Register, map[string]breach.Told{}},
 	}
 	if d.now == nil {
 		d.now = time.Now
@@ -110,6 +116,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		d.start(w)
 	}
 	d.mu.Unlock()
+	workers.Go(func() { d.sendDigests(ctx) })
 	defer func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()

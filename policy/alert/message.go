@@ -14,6 +14,7 @@ import (
 // The types of messages that are not about an incident.
 const (
 	typeSystem = "system"
+	typeDigest = "digest"
 	typeTest   = "test"
 )
 
@@ -64,7 +65,7 @@ type textData struct {
 // Route returns the alerts that an incident calls for, one for each receiver, whichever routes lead to
 // it: those of the routes that match, or in their place those of its group's alert_to. A receiver that
 // the configuration does not have is given a thin one, to be kept until there is such a receiver.
-// Routes with a digest send nothing yet. It implements breach.Router: it waits for nothing.
+// Routes with a digest send nothing at once. It implements breach.Router: it waits for nothing.
 func (d *Dispatcher) Route(n breach.Notice) []breach.Alert {
 	config := d.config.Load()
 	var alerts []breach.Alert
@@ -86,7 +87,7 @@ func (d *Dispatcher) Route(n breach.Notice) []breach.Alert {
 func (c *Config) incidentReceivers(n breach.Notice) (names []string) {
 	severity := n.Attribution.Severity.String()
 	for _, r := range c.Routes {
-		if r.About != "" || r.Digest != "" || len(r.Severities) > 0 && !slices.Contains(r.Severities, severity) {
+		if r.About != "" || r.Digest.Days != 0 || len(r.Severities) > 0 && !slices.Contains(r.Severities, severity) {
 			continue
 		}
 		if n.Attribution.AlertToSet {

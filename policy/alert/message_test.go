@@ -23,7 +23,7 @@ func school() Config {
 		Receivers: []Receiver{trusted, webhook("headteacher", "http://127.0.0.1:9/head"), webhook("it", "http://127.0.0.1:9/it")},
 		Routes: []Route{
 			{Severities: []string{"critical", "high"}, To: []string{"dsl"}},
-			{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: "mon-fri 15:45"},
+			{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: Times{Days: 0b0111110, Minute: 15*60 + 45}},
 			{Severities: []string{"critical"}, To: []string{"headteacher", "dsl"}},
 			{About: AboutSystem, To: []string{"it"}},
 		},

@@ -15,6 +15,15 @@ type Config struct {
 	ConsoleURL string
 	Receivers  []Receiver
 	Routes     []Route
+	// Zone is the school's clock, by which digests are sent; nil: UTC.
+	Zone *time.Location
+}
+
+func (c *Config) zone() *time.Location {
+	if c.Zone == nil {
+		return time.UTC
+	}
+	return c.Zone
 }
 
 // TypeWebhook is the Type of a Receiver that takes Standard Webhooks.
@@ -37,7 +46,7 @@ type Route struct {
 	Severities []string // of incidents; empty: all
 	About      string   // AboutSystem, or "" for incidents
 	To         []string
-	Digest     string // "mon-fri 15:45": gathered, not sent at once
+	Digest     Times // gathered, not sent at once
 }
 
 // receiver returns the receiver of that name, or nil.
