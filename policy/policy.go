@@ -471,7 +471,7 @@ func (p *Policy) rule(path []*node, g *group, client *Client, at time.Time) int3
 				}
 				d := 0
 				switch {
-				case r.Client != nil && !r.Client.matches(client):
+				case r.Client != nil && !r.Client.Matches(client):
 					continue
 				case len(r.Groups) > 0:
 					d = slices.IndexFunc(g.ancestry, func(a uint16) bool { return slices.Contains(r.Groups, p.spec.Groups[a].Name) })

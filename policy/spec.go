@@ -152,8 +152,8 @@ func (c ClientPattern) String() string {
 	return c.Addr.String()
 }
 
-// matches reports whether a client, nil where it is not known, is the one.
-func (c ClientPattern) matches(client *Client) bool {
+// Matches reports whether a client, nil where it is not known, is the one.
+func (c ClientPattern) Matches(client *Client) bool {
 	switch {
 	case client == nil:
 		return false

@@ -20,6 +20,9 @@ const (
 	slack = 50_000
 )
 
+// rewrite, as how many parts the table gathered has, has it written anew.
+const rewrite = 1 << 30
+
 // gathering is the repeats that are not yet appended. What a transaction adds, and what it takes away
 // because it appends it, is one row of the table gathered. So the table's sum is what is gathered,
 // whatever transaction was the last, and is read back after a crash.

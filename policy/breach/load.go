@@ -147,7 +147,7 @@ func (w *writer) loadKnown(ctx context.Context, incidents map[int64]*incident) e
 func (w *writer) loadGathered(ctx context.Context, incidents map[int64]*incident, minute int64) error {
 	found, n, err := readGathered(ctx, w.store.conn, math.MinInt64, math.MaxInt64)
 	if w.stored = n; errors.As(err, new(*damagedError)) {
-		w.stored = 1 << 30
+		w.stored = rewrite
 	} else if err != nil {
 		return err
 	}

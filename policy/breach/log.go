@@ -100,6 +100,7 @@ type Log struct {
 type request struct {
 	do    func(context.Context, *turn) error
 	flush bool // append the repeats now
+	scrub bool // then leave nothing of deleted rows in the files
 	done  chan error
 }
 

@@ -140,7 +140,11 @@ func (l *Log) compare(ctx context.Context, w *writer) (replaced bool, err error)
 // holds reports whether the record has the row of a link.
 func holds(ctx context.Context, q querier, at link) (found bool, err error) {
 	err = q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM link WHERE seq = ? AND hash = ?)", at.seq, at.hash[:]).Scan(&found)
-	return found, err
+	if err != nil || found {
+		return found, err
+	}
+	stone, err := tombstoneOf(ctx, q, at.seq)
+	return stone.covers(at.seq, at.hash[:]), err
 }
 
 // damaged reports whether an error says that the file is corrupt or no database, which no waiting

@@ -122,6 +122,11 @@ func (l *Log) attempt(ctx context.Context, requests []request) (answers []error,
 	}
 	l.queue.release(l.waiting)
 	l.unsure, l.waiting = 0, nil
+	for i, r := range requests {
+		if r.scrub && t.answers[i] == nil {
+			t.answers[i] = l.writer.store.scrub(ctx)
+		}
+	}
 	if again {
 		l.queue.nudge() // what came in the meantime is still in the queue
 	}

@@ -28,6 +28,9 @@ type store struct {
 	stmt map[string]*sql.Stmt
 }
 
+// busyMillis is how long a connection waits for another one's lock.
+const busyMillis = 5000
+
 // readers is how many connections read at once: the dispatcher, the verification, the metrics.
 const readers = 4
 
@@ -40,7 +43,7 @@ func openStore(ctx context.Context, path string, pragmas ...string) (_ *store, e
 	}
 	// FULL: in WAL mode the log is synced at each commit, so that it survives a power cut.
 	s.db = openDB(path, append(pragmas, "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-		"journal_size_limit(67108864)")...)
+		"journal_size_limit(67108864)", "secure_delete(1)")...)
 	s.db.SetMaxOpenConns(1)
 	if s.conn, err = s.db.Conn(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -90,7 +93,7 @@ func openDB(path string, pragmas ...string) *sql.DB {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...), "mode": {"rw"}}
+	query := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyMillis)}, pragmas...), "mode": {"rw"}}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
@@ -167,6 +170,25 @@ func (s *store) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 		s.stmt[query] = stmt
 	}
 	return stmt, err
+}
+
+// scrub empties the log, in which deleted rows are still to be read. It waits for readers only for a moment: then
+// the error is errInUse.
+func (s *store) scrub(ctx context.Context) error {
+	const busy = "PRAGMA busy_timeout = %d"
+	if _, err := s.conn.ExecContext(ctx, fmt.Sprintf(busy, 20)); err != nil {
+		return err
+	}
+	var held, frames, moved int
+	err := s.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&held, &frames, &moved)
+	_, busyErr := s.conn.ExecContext(ctx, fmt.Sprintf(busy, busyMillis))
+	switch {
+	case err != nil:
+		return err
+	case held != 0:
+		return errInUse
+	}
+	return busyErr
 }
 
 // replaced reports whether the path no longer leads to the file that is open: what is written now

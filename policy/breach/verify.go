@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -50,6 +51,9 @@ func (r *Reader) Verify(ctx context.Context) (Head, error) {
 	case !bytes.Equal(hash, at.hash[:]):
 		return Head{}, &BrokenError{newest, "its hash is not that of the head of the chain"}
 	}
+	if err := r.verifyTombstones(ctx); err != nil {
+		return Head{}, err
+	}
 	owners := map[int64]int64{}
 	for from := int64(0); from < newest; from += page {
 		began := time.Now()
@@ -79,44 +83,83 @@ type storedRow struct {
 	salt, hash []byte
 }
 
-// verifyPage checks the rows after a link up to last and returns the link of that one.
+// verifyPage checks the rows after a link up to last, or beyond where a tombstone leads there, and returns the
+// newest link.
 func (r *Reader) verifyPage(ctx context.Context, at link, last int64) (link, error) {
-	first := at.seq + 1
-	if at.seq == 0 {
+	// In one snapshot: else what is deleted meanwhile would be missing, or stand above its tombstone.
+	err := r.snapshot(ctx, func(tx *sql.Tx) error {
+		found, err := readPage(ctx, tx, at.seq, last)
+		if err != nil {
+			return err
+		}
+		for _, s := range found {
+			if s.seq <= at.seq {
+				continue // a tombstone stands for it
+			}
+			if s.row == nil {
+				if at, err = overTombstone(ctx, tx, s.seq); err != nil {
+					return err
+				}
+				continue
+			}
+			next := at.next(s.row, s.salt)
+			if !bytes.Equal(next.hash[:], s.hash) {
+				return &BrokenError{next.seq, "it does not match its hash"}
+			}
+			at = next
+		}
+		return nil
+	})
+	if err != nil && !errors.As(err, new(*BrokenError)) {
+		err = fmt.Errorf("verify record: %w", err)
+	}
+	return at, err
+}
+
+// readPage returns the rows after one up to last, each at its place; of one that is missing only the seq.
+func readPage(ctx context.Context, tx *sql.Tx, after, last int64) ([]storedRow, error) {
+	found := make([]storedRow, last-after)
+	for i := range found {
+		found[i].seq = after + 1 + int64(i)
+	}
+	first := after + 1
+	if after == 0 {
 		first = math.MinInt64 // rows below 1 are not ours
 	}
-	found := make([]storedRow, last-at.seq)
 	for _, kind := range storedKinds {
-		rows, err := r.db.QueryContext(ctx, kind.query+" WHERE seq >= ? AND seq <= ?", first, last)
+		rows, err := tx.QueryContext(ctx, kind.query+" WHERE seq >= ? AND seq <= ?", first, last)
 		if err != nil {
-			return at, fmt.Errorf("verify record: %w", err)
+			return nil, err
 		}
 		stored, err := collect(rows, kind.scan)
 		if err != nil {
-			return at, fmt.Errorf("verify record: %w", err)
+			return nil, err
 		}
 		for _, s := range stored {
 			if s.seq <= 0 {
-				return at, &BrokenError{s.seq, "it was not written by schoolgate"}
+				return nil, &BrokenError{s.seq, "it was not written by schoolgate"}
 			}
-			place := &found[s.seq-at.seq-1]
+			place := &found[s.seq-after-1]
 			if place.row != nil {
-				return at, &BrokenError{s.seq, "it is there twice"}
+				return nil, &BrokenError{s.seq, "it is there twice"}
 			}
 			*place = s
 		}
 	}
-	for _, s := range found {
-		if s.row == nil {
-			return at, &BrokenError{at.seq + 1, "it is missing"}
-		}
-		next := at.next(s.row, s.salt)
-		if !bytes.Equal(next.hash[:], s.hash) {
-			return at, &BrokenError{next.seq, "it does not match its hash"}
-		}
-		at = next
+	return found, nil
+}
+
+// overTombstone returns the link of the last row for which the tombstone stands that stands for a row.
+func overTombstone(ctx context.Context, q querier, seq int64) (link, error) {
+	s, err := tombstoneOf(ctx, q, seq)
+	if err != nil {
+		return link{}, err
 	}
-	return at, nil
+	l := link{seq: s.last}
+	if s.last < seq || copy(l.hash[:], s.hash) != len(l.hash) {
+		return link{}, &BrokenError{seq, "it is missing"}
+	}
+	return l, nil
 }
 
 // storedKinds is how the rows of each table are read.
