@@ -1,9 +1,12 @@
 package breach
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"schoolgate/policy"
@@ -15,8 +18,6 @@ type Summary struct {
 	Hours []Hour  // in which something was tried, oldest first
 	// Incidents are those that were opened in the period, as they are now.
 	Incidents []IncidentCount
-	// Handled are those of them about which somebody did something, oldest first.
-	Handled []Handled
 }
 
 // Tried is how much a group tried in a category. Breaches counts a device that asks for one name once in an
@@ -48,28 +49,122 @@ type Handled struct {
 // whole in the period is of it where it begins in it.
 func (r *Reader) Summary(ctx context.Context, from, to time.Time) (s Summary, err error) {
 	err = r.snapshot(ctx, func(tx *sql.Tx) error {
-		low, high := hourFrom(from), hourFrom(to)
-		if s.Tried, err = query(ctx, tx, scanTried, `SELECT group_name, category, action, sum(breaches), sum(count) FROM tally
-			WHERE hour >= ? AND hour < ? GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`, low, high); err != nil {
+		if err := s.tallies(ctx, tx, hourFrom(from), hourFrom(to)); err != nil {
 			return err
 		}
-		if s.Hours, err = query(ctx, tx, scanHour, `SELECT hour, sum(breaches), sum(count) FROM tally
-			WHERE hour >= ? AND hour < ? GROUP BY hour ORDER BY hour`, low, high); err != nil {
-			return err
-		}
-		if s.Incidents, err = incidentCounts(ctx, tx, from.UnixMilli(), to.UnixMilli()); err != nil {
-			return err
-		}
-		s.Handled, err = query(ctx, tx, scanHandled, `SELECT i.severity, i.first, min(n.time), min(n.time) FILTER (WHERE n.what = 'closed')
-			FROM note n JOIN incident i ON i.seq = n.incident
-			WHERE n.what <> 'raised' AND i.first >= ? AND i.first < ? GROUP BY n.incident ORDER BY n.incident`,
-			from.UnixMilli(), to.UnixMilli())
+		s.Incidents, err = incidentCounts(ctx, tx, from.UnixMilli(), to.UnixMilli())
 		return err
 	})
 	if err != nil {
 		return Summary{}, fmt.Errorf("sum up the record: %w", err)
 	}
 	return s, nil
+}
+
+// tallies adds up in one pass: sorting them in SQLite takes longer.
+func (s *Summary) tallies(ctx context.Context, tx *sql.Tx, from, to int64) error {
+	rows, err := tx.QueryContext(ctx, "SELECT hour, group_name, category, action, breaches, count FROM tally WHERE hour >= ? AND hour < ? ORDER BY hour", from, to)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	type kind struct{ group, category, action string }
+	tried := map[kind]*Tried{}
+	for rows.Next() {
+		var hour, breaches, count int64
+		var k kind
+		if err := rows.Scan(&hour, &k.group, &k.category, &k.action, &breaches, &count); err != nil {
+			return err
+		}
+		if tried[k] == nil {
+			tried[k] = &Tried{Group: k.group, Category: k.category, Action: k.action}
+		}
+		tried[k].Breaches += breaches
+		tried[k].Count += count
+		start := time.UnixMilli(hour * hourMillis)
+		if n := len(s.Hours); n == 0 || !s.Hours[n-1].Start.Equal(start) {
+			s.Hours = append(s.Hours, Hour{Start: start})
+		}
+		last := &s.Hours[len(s.Hours)-1]
+		last.Breaches += breaches
+		last.Count += count
+	}
+	for _, t := range tried {
+		s.Tried = append(s.Tried, *t)
+	}
+	slices.SortFunc(s.Tried, func(a, b Tried) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Category, b.Category), cmp.Compare(a.Action, b.Action))
+	})
+	return rows.Err()
+}
+
+// Handled returns how long each incident waited that was opened from a moment on and before another, and about which
+// somebody did something, in no order. It reads the notes in their own order, which is faster than a look at each
+// incident's.
+func (r *Reader) Handled(ctx context.Context, from, to time.Time) (all []Handled, err error) {
+	err = r.snapshot(ctx, func(tx *sql.Tx) error {
+		waits := map[int64]*wait{}
+		oldest := int64(math.MaxInt64)
+		for s := policy.SeverityCritical; s > policy.SeverityNone; s-- {
+			found, err := query(ctx, tx, scanWait, `SELECT seq, first FROM incident WHERE severity = ? AND state IN ('seen', 'in_hand', 'closed')
+				AND first >= ? AND first < ?`, s.String(), from.UnixMilli(), to.UnixMilli())
+			if err != nil {
+				return err
+			}
+			for i := range found {
+				found[i].severity = s.String()
+				waits[found[i].incident] = &found[i]
+				oldest = min(oldest, found[i].incident)
+			}
+		}
+		rows, err := tx.QueryContext(ctx, "SELECT incident, time, what = 'closed' FROM note WHERE seq > ? AND what <> 'raised' ORDER BY seq", oldest)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var incident, at int64
+			var closed bool
+			if err := rows.Scan(&incident, &at, &closed); err != nil {
+				return err
+			}
+			if w := waits[incident]; w != nil {
+				w.done(at, closed)
+			}
+		}
+		for _, w := range waits {
+			all = append(all, Handled{w.severity, w.seen, w.closed})
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what was done: %w", err)
+	}
+	return all, nil
+}
+
+// wait is how long an incident waited; -1 for what has not come yet.
+type wait struct {
+	incident, first int64
+	severity        string
+	seen, closed    time.Duration
+}
+
+func scanWait(rows *sql.Rows) (w wait, err error) {
+	w.seen, w.closed = -1, -1
+	err = rows.Scan(&w.incident, &w.first)
+	return w, err
+}
+
+// done takes what was done at a time. The clock may have gone back.
+func (w *wait) done(at int64, closed bool) {
+	after := time.Duration(max(0, at-w.first)) * time.Millisecond
+	if w.seen < 0 {
+		w.seen = after
+	}
+	if closed && w.closed < 0 {
+		w.closed = after
+	}
 }
 
 // Unclosed returns how many incidents that were opened from a moment on and before another are not closed, by
@@ -142,30 +237,6 @@ func query[T any](ctx context.Context, q multiQuerier, scan func(*sql.Rows) (T, 
 		return nil, err
 	}
 	return collect(rows, scan)
-}
-
-func scanTried(rows *sql.Rows) (t Tried, err error) {
-	err = rows.Scan(&t.Group, &t.Category, &t.Action, &t.Breaches, &t.Count)
-	return t, err
-}
-
-func scanHour(rows *sql.Rows) (h Hour, err error) {
-	var hour int64
-	err = rows.Scan(&hour, &h.Breaches, &h.Count)
-	h.Start = time.UnixMilli(hour * hourMillis)
-	return h, err
-}
-
-func scanHandled(rows *sql.Rows) (h Handled, err error) {
-	var first, seen int64
-	var closed sql.NullInt64
-	err = rows.Scan(&h.Severity, &first, &seen, &closed)
-	wait := func(until int64) time.Duration { return time.Duration(max(0, until-first)) * time.Millisecond }
-	h.Seen, h.Closed = wait(seen), -1
-	if closed.Valid {
-		h.Closed = wait(closed.Int64)
-	}
-	return h, err
 }
 
 func scanCount(rows *sql.Rows) (n int64, err error) {
