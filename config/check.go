@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/policy/breach"
 	"schoolgate/resolver"
 )
 
@@ -59,6 +60,7 @@ func (c *checker) server() {
 	if info, err := os.Stat(c.cfg.DataDir); err == nil && !info.IsDir() {
 		c.fail(c.dataDir.place, "", "%q is not a directory", c.dataDir.v)
 	}
+	c.cfg.Retention = breach.Retention{Breaches: c.retention.breaches.v, Incidents: c.retention.incidents.v, Audit: c.retention.audit.v}
 	c.cfg.ConsoleURL = c.consoleURL.v
 	if c.store.kind.v == "postgres" {
 		c.fail(c.store.kind.place, "use sqlite", "postgres comes in a later version")

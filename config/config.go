@@ -62,8 +62,9 @@ type Config struct {
 	// IdentityElsewhere says that there is one, which only the service has.
 	IdentityElsewhere bool
 
-	Record breach.Settings
-	Alerts alert.Config
+	Record    breach.Settings
+	Retention breach.Retention
+	Alerts    alert.Config
 
 	// NotEnforced has the paths of the keys that ask for something which this version does not do:
 	// "groups.year7.schedule". They are checked like all others.

@@ -201,8 +201,9 @@ func TestContractExampleMeansThis(t *testing.T) {
 			{ID: "builtin:bypass", Category: 6, Builtin: "bypass"},
 			{ID: "builtin:encrypted_dns", Category: 7, Builtin: "encrypted_dns"},
 		},
-		Never:  feed.NeverBlocked(),
-		Record: breach.Settings{Site: "winchelsea", Quiet: 10 * time.Minute, Escalation: breach.Escalation{Within: 10 * time.Minute}},
+		Never:     feed.NeverBlocked(),
+		Record:    breach.Settings{Site: "winchelsea", Quiet: 10 * time.Minute, Escalation: breach.Escalation{Within: 10 * time.Minute}},
+		Retention: breach.Retention{Breaches: 365 * 24 * time.Hour, Incidents: 7 * 365 * 24 * time.Hour, Audit: 7 * 365 * 24 * time.Hour},
 		Alerts: alert.Config{
 			Site: "winchelsea", Zone: london,
 			Receivers: []alert.Receiver{

@@ -99,8 +99,8 @@ func (f *file) fields() []field {
 			doc: "What is kept of queries that are no breach. `full` names the client of every query; a later version does that",
 		},
 		{
-			key: "retention", kind: mapping(&f.retention), def: "{}", later: true,
-			doc: "How long records are kept. An incident's breaches live as long as it",
+			key: "retention", kind: mapping(&f.retention), def: "{}",
+			doc: "How long records are kept; what is older is deleted once a day. An incident's breaches live as long as it",
 		},
 		{key: "alerts", kind: mapping(&f.alerts), def: "{}", doc: "Who is told of what"},
 		{
@@ -191,8 +191,8 @@ type retention struct {
 
 func (r *retention) fields() []field {
 	return []field{
-		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Breaches that no kept incident needs"},
-		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "Incidents with their notes and breaches"},
+		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Incidents with their breaches that were closed with `no_concern`, or that nobody took in hand"},
+		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "The other incidents, with their notes and breaches"},
 		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", doc: "The record of changes"},
 		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The query log, where it is `full`"},
 	}

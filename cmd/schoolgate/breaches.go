@@ -5,10 +5,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"schoolgate/config"
+	"schoolgate/policy"
 	"schoolgate/policy/breach"
 )
 
@@ -24,7 +24,7 @@ func breachFlags(fs *flag.FlagSet) breachFilter {
 		group:    fs.String("group", "", "of this `GROUP` only"),
 		category: fs.String("category", "", "of this `CATEGORY` only"),
 		severity: fs.String("severity", "", "of this `SEVERITY` only: critical, high, medium or low"),
-		client:   fs.String("client", "", "of the device with this `ADDRESS` only"),
+		client:   fs.String("client", "", "of this `CLIENT` only: an address, mac:MAC, name:NAME or user:USER"),
 	}
 }
 
@@ -41,11 +41,11 @@ func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
 		return f, wrongUse("--severity: %q is not one (use critical, high, medium or low)", f.Severity)
 	}
 	if *b.client != "" {
-		addr, err := netip.ParseAddr(*b.client)
+		client, err := policy.ParseClientPattern(*b.client)
 		if err != nil {
-			return f, wrongUse("--client: %q is not an IP address", *b.client)
+			return f, wrongUse("--client: %w", err)
 		}
-		f.Client = addr.Unmap().String()
+		f.Client = client.String()
 	}
 	return f, nil
 }

@@ -90,6 +90,7 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	}
 	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
 	fmt.Fprintf(w, "record         %s, newest hash %s\n", daemon.Plural(int(s.Chain.Seq), "row", "rows"), orDash(s.Chain.Hash))
+	fmt.Fprintf(w, "kept for       breaches %s, incidents of concern %s, changes %s\n", s.Retention.Breaches, s.Retention.Incidents, s.Retention.Audit)
 	fmt.Fprintf(w, "cache          %s\n", daemon.Plural(s.Cache, "answer", "answers"))
 	if i := s.Identity; i.Devices+i.SignIns > 0 {
 		fmt.Fprintf(w, "known          %s: %s, %s, %s by reverse look-up, %s\n", daemon.Plural(i.Devices, "address", "addresses"),

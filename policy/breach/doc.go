@@ -96,12 +96,25 @@
 //	field(x) = the length of x in 4 bytes, big-endian ‖ x; an integer is 8 bytes, big-endian;
 //	           text is its bytes in UTF-8
 //
-// The order of the columns is that of migrations/0001_record.sql, for a note of 0003_register.sql.
+// The order of the columns is that of migrations/0001_record.sql, for a note of
+// 0003_register.sql.
 //
 // What identifies a person enters only as a salted hash: when salt and personal columns are deleted,
 // the hash that is left can't be matched against a guess, and the chain stays whole. The name that was
 // asked for and the list's entry are personal, because a name may itself name a person, and because
 // with the time and the group it can lead back to one.
+//
+// # What is deleted
+//
+// Retain deletes what is old, and Erase what a person has the right to have erased: incidents as a whole, with
+// their breaches, repeats and notes, and acts. For rows that followed each other a tombstone stays: the first and
+// last seq, and the hash of the last, from which the chain goes on. The act that says who deleted them and why ends
+// in the SHA-256 of its tombstones, so that a tombstone is good only where an act in the chain names it. The
+// database overwrites what is deleted, and its log is emptied. A tally stays as long as an incident of concern.
+//
+// Before a new schema is put in force, the database is copied beside itself, as breach.db.before-schema-4. The
+// copy is deleted by Retain after 30 days, and so is a damaged database that was moved aside when it is older than
+// breaches are kept: what was deleted must not stay in them.
 //
 // The table head keeps the newest seq and hash, so that a tail cut off shows. Somebody who can write
 // to the database can of course compute a whole new chain: each alert carries the newest seq and hash

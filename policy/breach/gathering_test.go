@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -289,10 +290,40 @@ func TestADatabaseOfTheFirstSchemaIsTakenOver(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	before, err := os.ReadFile(path)
+	must(t, err)
 	r := again(t, path)
 	if diff := cmp.Diff(want, inShort(r.breaches(t, Filter{}))); diff != "" {
 		t.Error("after the migration:", diff)
 	}
+	t.Run("and was copied before", func(t *testing.T) {
+		copies := r.Copies()
+		if len(copies) != 1 || filepath.Base(copies[0]) != filepath.Base(path)+".before-schema-1" {
+			t.Fatalf("the copies are %q", copies)
+		}
+		info, err := os.Stat(copies[0])
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("its mode is %v", info.Mode())
+		}
+		if n := count(t, copies[0], "breach"); n != 3 || info.Size() > int64(2*len(before)) {
+			t.Errorf("it has %d breaches", n)
+		}
+		must(t, os.Chtimes(copies[0], time.Time{}, r.clock.Now()))
+		r.clock.add(29 * 24 * time.Hour)
+		_, err = r.Retain(t.Context(), Retention{})
+		must(t, err)
+		if len(r.Copies()) != 1 {
+			t.Error("it was deleted too early")
+		}
+		r.clock.add(24 * time.Hour)
+		_, err = r.Retain(t.Context(), Retention{})
+		must(t, err)
+		if len(r.Copies()) != 0 {
+			t.Error("it was not deleted")
+		}
+		r.clock.add(-30 * 24 * time.Hour)
+	})
 	verify(t, path)
 	r.tick(t, time.Minute)
 	if breaches, total := appended(t, path); len(breaches) != 3 || total != 6 {

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"schoolgate/policy"
 )
 
 // page is how many rows are read at once: so that a slow consumer doesn't hold a snapshot of the
@@ -75,7 +77,9 @@ func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) erro
 	where.add(f.Group != "", "b.group_name = ?", f.Group)
 	where.add(f.Category != "", "b.category = ?", f.Category)
 	where.add(f.Severity != "", "b.severity = ?", f.Severity)
-	where.add(f.Client != "", "b.client_ip = ?", f.Client)
+	if err := where.client("b.", f.Client); err != nil {
+		return err
+	}
 	first, last, err := r.span(ctx, "breach", "time", f)
 	if err != nil {
 		return err
@@ -122,7 +126,9 @@ func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) e
 	where.add(f.Group != "", "group_name = ?", f.Group)
 	where.add(f.Category != "", "category = ?", f.Category)
 	where.add(f.Severity != "", "severity = ?", f.Severity)
-	where.add(f.Client != "", "client_ip = ?", f.Client)
+	if err := where.client("", f.Client); err != nil {
+		return err
+	}
 	where.add(f.ID != "", "id = ?", strings.ToUpper(f.ID))
 	where.add(f.State != "" && f.State != StateOpen, "state = ?", f.State)
 	where.add(f.State == StateOpen, "state <> ?", StateClosed)
@@ -326,6 +332,28 @@ func (c *conditions) add(wanted bool, text string, value any) {
 	if wanted {
 		c.texts, c.values = append(c.texts, text), append(c.values, value)
 	}
+}
+
+// client adds that it is of a client, as policy.ClientPattern.Matches says. prefix is that of the columns.
+func (c *conditions) client(prefix, client string) error {
+	if client == "" {
+		return nil
+	}
+	p, err := policy.ParseClientPattern(client)
+	switch {
+	case err != nil:
+		return err
+	case p.MAC != "":
+		c.add(true, prefix+"client_mac = ?", p.MAC)
+	case p.User != "":
+		c.add(true, prefix+"client_user = ?", p.User)
+	case p.Name != "":
+		// Its first label alone names a device too, as it does for a rule.
+		c.add(true, "? IN ("+prefix+"client_name, substr("+prefix+"client_name, 1, instr("+prefix+"client_name || '.', '.') - 1))", p.Name)
+	default:
+		c.add(true, prefix+"client_ip = ?", p.Addr.String())
+	}
+	return nil
 }
 
 // complete returns a query that ends in conditions with these behind them, ordered, and limited.

@@ -158,15 +158,18 @@ func damaged(err error) bool {
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
+// asideInfix stands between the name of a database that was moved aside and the time.
+const asideInfix = ".damaged-"
+
 // moveAside gives the files of a damaged database, which is closed, another name in their directory, so
 // that a new one can be begun.
 func (l *Log) moveAside() error {
 	const stamp = "20060102T150405Z"
 	at := l.now().UTC()
-	aside := l.path + ".damaged-" + at.Format(stamp)
+	aside := l.path + asideInfix + at.Format(stamp)
 	for exists(aside) || exists(aside+"-wal") || exists(aside+"-shm") {
 		at = at.Add(time.Second)
-		aside = l.path + ".damaged-" + at.Format(stamp)
+		aside = l.path + asideInfix + at.Format(stamp)
 	}
 	// The database is last: beside a new one its log would be deleted.
 	for _, suffix := range []string{"-wal", "-shm", ""} {

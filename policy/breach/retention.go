@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -55,6 +58,9 @@ func (l *Log) Retain(ctx context.Context, keep Retention) (done Erased, err erro
 		done.add(batch)
 		pause(ctx, erasePause)
 	}
+	if err := l.retainCopies(now, keep.Breaches); err != nil {
+		return done, err
+	}
 	err = l.request(ctx, request{do: func(ctx context.Context, t *turn) error {
 		if _, err := t.store.exec(ctx, "DELETE FROM tally WHERE hour < ?", incidents/hourMillis); err != nil {
 			return err
@@ -66,6 +72,43 @@ func (l *Log) Retain(ctx context.Context, keep Retention) (done Erased, err erro
 		err = l.scrub(ctx)
 	}
 	return done, err
+}
+
+// keepBackups is for how long the copy that was made before a migration is kept.
+const keepBackups = 30 * 24 * time.Hour
+
+// retainCopies deletes older copies of the database: what is deleted from it must not stay in them.
+func (l *Log) retainCopies(now time.Time, breaches time.Duration) error {
+	for infix, keep := range map[string]time.Duration{backupInfix: keepBackups, asideInfix: breaches} {
+		for _, path := range l.copies(infix) {
+			info, err := os.Lstat(path)
+			if err != nil || keep <= 0 || now.Sub(info.ModTime()) < keep {
+				continue
+			}
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			l.logger.Info("an old copy of the breach record was deleted", "file", path)
+		}
+	}
+	return nil
+}
+
+// Copies returns the paths of older copies of the database, which may hold what was erased from it since.
+func (l *Log) Copies() []string { return append(l.copies(backupInfix), l.copies(asideInfix)...) }
+
+// copies returns the paths of the files whose names begin as the database's with an infix behind it.
+func (l *Log) copies(infix string) (paths []string) {
+	entries, err := os.ReadDir(filepath.Dir(l.path))
+	if err != nil {
+		return nil // then nothing can be deleted either
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(l.path)+infix) {
+			paths = append(paths, filepath.Join(filepath.Dir(l.path), e.Name()))
+		}
+	}
+	return paths
 }
 
 // old returns incidents and acts that are to be deleted, a bounded number of them, oldest first.

@@ -48,7 +48,7 @@ func openStore(ctx context.Context, path string, pragmas ...string) (_ *store, e
 	if s.conn, err = s.db.Conn(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if err := migrate(ctx, s.conn); err != nil {
+	if err := migrate(ctx, s.conn, path); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	s.read = openDB(path, "query_only(1)")
@@ -102,8 +102,9 @@ func openDB(path string, pragmas ...string) *sql.DB {
 	return db
 }
 
-// migrate applies the migrations that the database has not seen, each in a transaction of its own.
-func migrate(ctx context.Context, conn *sql.Conn) error {
+// migrate applies the migrations that the database has not seen, each in a transaction of its own. Before, it
+// copies a database that has something in it.
+func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	have, err := schemaVersion(ctx, conn)
 	if err != nil {
 		return err
@@ -114,6 +115,11 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	}
 	if have > len(files) {
 		return newerError(have, len(files))
+	}
+	if have > 0 && have < len(files) {
+		if err := backUp(ctx, conn, fmt.Sprintf("%s%s%d", path, backupInfix, have)); err != nil {
+			return fmt.Errorf("copy the record before it is brought up to date: %w", err)
+		}
 	}
 	for i, name := range files[have:] {
 		script, err := migrations.ReadFile(name)
@@ -126,6 +132,28 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		}
 	}
 	return nil
+}
+
+// backupInfix stands between the name of a database and the schema of its copy.
+const backupInfix = ".before-schema-"
+
+// backUp writes a copy of the database, which an older program can be put to use with again. One of that name is
+// from an attempt that failed.
+func backUp(ctx context.Context, conn *sql.Conn, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := createFile(to); err != nil { // for its owner alone
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", to); err != nil {
+		return errors.Join(err, os.Remove(to)) // half a copy is none
+	}
+	f, err := os.Open(to)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 type querier interface {

@@ -137,7 +137,7 @@ type Filter struct {
 	Group    string
 	Category string
 	Severity string
-	Client   string // an IP address
+	Client   string // as policy.ParseClientPattern reads it
 	State    string // of incidents; StateOpen: all that are not closed
 	ID       string // of an incident
 	// Zone is in which times are written; nil: UTC.

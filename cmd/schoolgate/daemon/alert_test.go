@@ -37,7 +37,9 @@ func (s *school) withReceiver(yaml string) (string, *receiver) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err == nil {
-			err = verifier.Verify(body, req.Header)
+			if err = verifier.Verify(body, req.Header); s.now != nil { // by another clock
+				err = verifier.VerifyIgnoringTimestamp(body, req.Header)
+			}
 		}
 		var message struct{ Type string }
 		if err == nil {

@@ -112,6 +112,8 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("GET /exceptions", d.listExceptionsHandler)
 	mux.HandleFunc("POST /exceptions", d.addExceptionHandler)
 	mux.HandleFunc("POST /exceptions/remove", d.removeExceptionHandler)
+	mux.HandleFunc("POST /privacy/erase", d.eraseHandler)
+	mux.HandleFunc("POST /audit", d.auditHandler)
 	mux.HandleFunc("POST /alert/test", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, d.alerts.Test(r.Context(), r.FormValue("receiver")))
 	})

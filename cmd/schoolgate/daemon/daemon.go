@@ -310,6 +310,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.endExceptions(ctx); return nil })
 	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
+	g.Go(func() error { d.retain(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
 	err := g.Wait()

@@ -35,6 +35,7 @@ type school struct {
 	dir  string
 	path string
 	log  *bytes.Buffer // read it only when nothing runs
+	now  func() time.Time
 	stop func()
 }
 
@@ -95,7 +96,7 @@ func (s *school) remove(name string) {
 func (s *school) options() Options {
 	return Options{
 		Path: s.path, Build: Build{Version: "v0", Commit: "c0", Go: "go0"},
-		Logger: slog.New(slog.NewTextHandler(s.log, nil)),
+		Logger: slog.New(slog.NewTextHandler(s.log, nil)), Now: s.now,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"schoolgate/blocklist"
@@ -45,11 +46,23 @@ type Status struct {
 	Refused []resolver.Refused  `json:"refused_connections"`
 	Limits  resolver.LimitStats `json:"limits"`
 	Chain   breach.Head         `json:"chain"`
+	// Retention is how long each kind of record is kept, in days: "365d".
+	Retention RetentionStatus `json:"retention"`
 	// Identity is how much is known of the devices.
 	Identity identity.Stats `json:"identity"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
 }
+
+// RetentionStatus is breach.Retention in words.
+type RetentionStatus struct {
+	Breaches  string `json:"breaches"`
+	Incidents string `json:"incidents"`
+	Audit     string `json:"audit"`
+}
+
+// days writes a length of time as retention in the configuration.
+func days(d time.Duration) string { return strconv.Itoa(int(d/(24*time.Hour))) + "d" }
 
 // ConfigStatus is the configuration in force.
 type ConfigStatus struct {
@@ -239,6 +252,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
 	}
 	st.Healthy = len(st.Problems) == 0
+	st.Retention = RetentionStatus{days(cfg.Retention.Breaches), days(cfg.Retention.Incidents), days(cfg.Retention.Audit)}
 	stats := d.resolver.Stats()
 	st.Cache, st.Refused = stats.CacheEntries, append([]resolver.Refused{}, stats.Refused...)
 	st.Limits, st.Throngs = stats.Limits, stats.Throngs
