@@ -14,6 +14,7 @@ type category struct {
 	severity     value[policy.Severity]
 	locked       value[bool]
 	confidential value[bool]
+	risk         value[string]
 	lists        []list
 }
 
@@ -26,6 +27,10 @@ func (c *category) fields() []field {
 		},
 		{key: "locked", kind: one(&c.locked, boolean()), def: "false", doc: "Blocked for everybody, always; nothing lifts it"},
 		{key: "confidential", kind: one(&c.confidential, boolean()), def: "false", doc: "Its names appear in no record, log, alert, page or metric"},
+		{
+			key: "risk", kind: one(&c.risk, enum("content", "contact", "conduct", "commerce")),
+			doc: "Which of the four kinds of risk of “Keeping children safe in education” it is, for reports. What the category's name says where it is not written, else `content`",
+		},
 		{key: "lists", kind: sections(&c.lists), doc: "The lists of its names, each a mapping, `builtin:NAME` or a catalogue's name such as `ut1:games`; `[]` is valid. Put a new list on `trial` first"},
 	}
 }

@@ -19,19 +19,21 @@ import (
 // stands above it, so there is no cycle, and whoever reads one knows what can be in it.
 func imports() map[string][]string {
 	return map[string][]string{
-		"resolver/dnswire":      nil,
-		"blocklist":             nil,
-		"blocklist/feed":        {"blocklist"},
-		"policy":                {"blocklist"},
-		"policy/breach":         {"blocklist", "policy"},
-		"policy/alert":          {"policy", "policy/breach"},
-		"resolver":              {"blocklist", "policy", "resolver/dnswire"},
-		"identity":              {"policy"},
-		"config":                {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
-		"cmd/schoolgate/daemon": {"blocklist", "blocklist/feed", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
-		"deploy/bench/load":     nil,
+		"resolver/dnswire":         nil,
+		"blocklist":                nil,
+		"blocklist/feed":           {"blocklist"},
+		"policy":                   {"blocklist"},
+		"policy/breach":            {"blocklist", "policy"},
+		"policy/breach/breachtest": {"policy/breach"},
+		"policy/alert":             {"policy", "policy/breach"},
+		"policy/report":            {"blocklist", "policy", "policy/breach"},
+		"resolver":                 {"blocklist", "policy", "resolver/dnswire"},
+		"identity":                 {"policy"},
+		"config":                   {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
+		"cmd/schoolgate/daemon":    {"blocklist", "blocklist/feed", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"deploy/bench/load":        nil,
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/report", "resolver/dnswire",
 		},
 	}
 }

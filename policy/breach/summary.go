@@ -205,16 +205,22 @@ func incidentCounts(ctx context.Context, q multiQuerier, from, to int64) (counts
 }
 
 // FewDevices reports whether fewer than so many devices tried anything in a category, or, where that is "", of a
-// group, from a moment on to another. A device is told by its MAC address where that is known, else by its IP
-// address.
+// group, or, where that is "" too, at all: in incidents that began from a moment on and before another. A device is told
+// by its MAC address where that is known, else by its IP address. Of a time whose incidents are no longer kept there are
+// none.
 func (r *Reader) FewDevices(ctx context.Context, category, group string, from, to time.Time, least int) (bool, error) {
-	column, value := "category", category
-	if category == "" {
-		column, value = "group_name", group
-	}
 	// DISTINCT ends at the limit, which is soon reached where there are many.
-	found, err := query(ctx, r.db, scanCount, fmt.Sprintf(`SELECT count(*) FROM (SELECT DISTINCT iif(client_mac <> '', client_mac, client_ip)
-		FROM incident WHERE %s = ? AND last >= ? AND first < ? LIMIT ?)`, column), value, from.UnixMilli(), to.UnixMilli(), least)
+	text := "SELECT count(*) FROM (SELECT DISTINCT iif(client_mac <> '', client_mac, client_ip) FROM incident WHERE "
+	args := []any{from.UnixMilli(), to.UnixMilli(), least}
+	switch {
+	case category != "":
+		text, args = text+"first >= ? AND first < ? AND category = ?", slices.Insert(args, 2, any(category))
+	case group != "":
+		text, args = text+"first >= ? AND first < ? AND group_name = ?", slices.Insert(args, 2, any(group))
+	default:
+		text += "last >= ? AND last < ?" // which there is an index for
+	}
+	found, err := query(ctx, r.db, scanCount, text+" LIMIT ?)", args...)
 	if err != nil {
 		return false, fmt.Errorf("count devices: %w", err)
 	}

@@ -40,6 +40,7 @@ var changeWords = map[string]string{
 	"exceptions.remove": "An exception was taken back",
 	"exceptions.end":    "An exception came to its end",
 	"record.replaced":   "The record was replaced or put back to an older state",
+	"incident.export":   "An incident was handed out",
 	"privacy.export":    "What is kept of one child was handed out",
 	"privacy.erase":     "What is kept of one child was erased",
 	"retention.record":  "What is kept no longer was deleted",
@@ -102,12 +103,7 @@ func (r *Report) detail(a *act) string {
 	detail := a.Detail
 	switch a.What {
 	case "config.reload", "config.refused":
-		_, rest, _ := strings.Cut(detail, "; ")
-		if a.What == "config.refused" {
-			_, rest, _ = strings.Cut(rest, "; ")
-			return rest
-		}
-		return ""
+		return "" // it is for IT, who has it in audit list
 	case "exceptions.add", "exceptions.remove":
 		if m := allowForm.FindStringSubmatch(detail); m != nil {
 			return "allows " + m[1] + " for " + m[2] + " until " + r.moment(m[3])

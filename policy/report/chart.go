@@ -78,7 +78,7 @@ func rowsChart(id, title string, rows []Row) *Chart {
 
 // timeChart has a column for each bar, and a label for every so many.
 func timeChart(id, title string, bars []Bar, every int) *Chart {
-	const left, top, bottom, height = 64, 12, 28, 200
+	const left, top, bottom, height, widest = 64, 12, 28, 200, 90
 	var most int64
 	for _, b := range bars {
 		most = max(most, size(b.Now))
@@ -94,7 +94,7 @@ func timeChart(id, title string, bars []Bar, every int) *Chart {
 			{left - 8, top + 5, "end", thousands(most)}, {left - 8, height - bottom + 5, "end", "0"},
 		},
 	}
-	width := float64(chartWidth-left) / float64(len(bars))
+	width := min(float64(chartWidth-left)/float64(len(bars)), widest)
 	for i, b := range bars {
 		x, h := left+int(float64(i)*width), scaled(size(b.Now), most, height-top-bottom)
 		c.Bars = append(c.Bars, Shape{x + 1, height - bottom - h, max(2, int(width)-2), h, false})

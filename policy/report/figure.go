@@ -6,14 +6,16 @@ import (
 	"strconv"
 )
 
-// few is the least number of devices, or incidents, of which governors are told.
-const few = 5
+// Few is the least number of devices, or incidents, of which governors are told.
+const Few = 5
 
 // Figure is a number as it is shown.
 type Figure struct {
 	N int64
 	// Instead is what is shown in its place; "" for the number itself.
 	Instead string
+	// Rounded says that N is so, to the nearest five.
+	Rounded bool
 }
 
 const (
@@ -25,6 +27,9 @@ const (
 func (f Figure) String() string {
 	if f.Instead != "" {
 		return f.Instead
+	}
+	if f.Rounded {
+		return "about " + thousands(f.N)
 	}
 	return thousands(f.N)
 }
@@ -46,7 +51,7 @@ func thousands(n int64) string {
 
 // atLeast hides a number of one to four.
 func atLeast(n int64) Figure {
-	if n > 0 && n < few {
+	if n > 0 && n < Few {
 		return hidden(fewerThan)
 	}
 	return Figure{N: n}
@@ -56,8 +61,7 @@ func atLeast(n int64) Figure {
 func about(n int64) Figure {
 	f := atLeast(n)
 	if f.Shown() && n > 0 {
-		f = Figure{N: (n + few/2) / few * few}
-		f.Instead = "about " + f.String()
+		f = Figure{N: (n + Few/2) / Few * Few, Rounded: true}
 	}
 	return f
 }
@@ -83,7 +87,7 @@ func protectColumn(rows []Row, column func(*Row) (*Figure, bool)) {
 	for i := range rows {
 		switch f, isFew := column(&rows[i]); {
 		case f.N == 0:
-		case isFew || f.N < few:
+		case isFew || f.N < Few:
 			*f = hidden(fewerDevices)
 			n++
 		default:

@@ -70,6 +70,13 @@ func (r *Report) HTML(w io.Writer) error {
 				Watched bool
 			}{head, rows, watched}
 		},
+		"bars": func(head string, bars []Bar) any {
+			each := max(4, (len(bars)+2)/3)
+			return struct {
+				Head  string
+				Parts [][]Bar
+			}{head, slices.Collect(slices.Chunk(bars, each))}
+		},
 	}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)

@@ -75,7 +75,7 @@ func (r *Report) incidents(now, before *breach.Summary, handled []breach.Handled
 
 // waits returns the median, of an even number the greater of the two in the middle, and the longest.
 func (r *Report) waits(all []time.Duration) (median, worst Wait) {
-	if len(all) == 0 || r.in.Governors && len(all) < few {
+	if len(all) == 0 || r.in.Governors && len(all) < Few {
 		return -1, -1
 	}
 	slices.Sort(all)

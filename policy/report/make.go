@@ -132,10 +132,10 @@ func (r *Report) protect(ctx context.Context, record *breach.Reader, categories,
 	r.Cells = nil
 	r.Total, r.TotalBefore, r.Repeats, r.Watched = atLeast(r.Total.N), atLeast(r.TotalBefore.N), atLeast(r.Repeats.N), atLeast(r.Watched.N)
 	isFew := func(row *Row, category, group string) (err error) {
-		if row.few, err = record.FewDevices(ctx, category, group, r.in.From, r.in.To, few); err != nil {
+		if row.few, err = record.FewDevices(ctx, category, group, r.in.From, r.in.To, Few); err != nil {
 			return err
 		}
-		row.fewThen, err = record.FewDevices(ctx, category, group, r.before, r.in.From, few)
+		row.fewThen, err = record.FewDevices(ctx, category, group, r.before, r.in.From, Few)
 		return err
 	}
 	for name, row := range categories {
@@ -173,7 +173,7 @@ func (r *Report) protect(ctx context.Context, record *breach.Reader, categories,
 			continue
 		}
 		from, to := w.Start, w.Start.AddDate(0, 0, 7)
-		fewDevices, err := record.FewDevices(ctx, "", "", from, to, few)
+		fewDevices, err := record.FewDevices(ctx, "", "", from, to, Few)
 		if err != nil {
 			return err
 		}

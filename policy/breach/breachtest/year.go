@@ -63,7 +63,7 @@ INSERT INTO kind VALUES (1, 'gaming', 'Gaming', 'low', 0, 520), (2, 'social_netw
 	(7, 'iwf', 'Child sexual abuse (IWF list)', 'critical', 1, 1000);
 
 CREATE TEMP TABLE draft AS WITH RECURSIVE
-	n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < @incidents),
+	n (i) AS (SELECT 0 WHERE @incidents > 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < @incidents),
 	drawn (i, device, share, hand) AS (SELECT i, (i * 2654435761 % 4294967296 >> 8) % 1200, (i * 3266489917 % 4294967296 >> 7) % 1000,
 		(i * 2246822519 % 4294967296 >> 9) % 100 FROM n),
 	placed (i, device, share, hand, day, within) AS (SELECT i, device, share, hand, i * @days / @incidents,
@@ -96,4 +96,4 @@ INSERT INTO note (seq, time, incident, what, outcome, severity, who, text, salt,
 INSERT INTO note (seq, time, incident, what, outcome, severity, who, text, salt, hash)
 	SELECT seq + 1, time + 3600000, incident, 'closed', (SELECT outcome FROM incident i WHERE i.seq = note.incident), '', 'dsl', 'a word', zeroblob(16), zeroblob(32)
 	FROM note WHERE (SELECT state FROM incident i WHERE i.seq = note.incident) = 'closed';
-UPDATE head SET seq = (SELECT max(seq) FROM note)`
+UPDATE head SET seq = (SELECT coalesce(max(seq), 0) FROM link)`
