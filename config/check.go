@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"schoolgate/blocklist"
@@ -34,6 +35,7 @@ func (c *checker) check() {
 	c.answer()
 	c.access()
 	c.identities()
+	c.apiTokens()
 	c.guards()
 	c.contents()
 	c.calendarDays()
@@ -222,7 +224,27 @@ func (c *checker) answer() {
 	if b.answer.v == "page" && !b.page.ipv4.v.IsValid() && !b.page.ipv6.v.IsValid() && !c.failed(place{path: "blocking.page"}) {
 		c.fail(b.answer.place, "write blocking.page.ipv4 or ipv6", "there is no address of a page")
 	}
+	c.structuredErrors()
 	c.answerRecords()
+}
+
+// structuredErrors fills what blocked answers say to who asks for it.
+func (c *checker) structuredErrors() {
+	code := c.blocking.structured
+	if code.v == 0 {
+		return
+	}
+	contact := c.cfg.PageContact
+	scheme, _, _ := strings.Cut(contact, ":")
+	switch {
+	case !resolver.FreeOption(uint16(code.v)):
+		c.fail(code.place, "take one for local use: 65100", "the EDNS option %d means something else", code.v)
+	case scheme != "mailto" && scheme != "tel":
+		c.fail(code.place, `write blocking.page.contact: "mailto:…" or "tel:…"`, "there is nobody to ask")
+	case len(c.listen.dot.all)+len(c.listen.doh.all)+len(c.listen.doq.all) == 0:
+		c.warn(code.place, "write listen.dot, listen.doh or listen.doq", "nobody is told: there is no encrypted DNS")
+	}
+	c.cfg.Blocking.StructuredErrors = resolver.StructuredErrors{Option: uint16(code.v), Contact: contact}
 }
 
 // answerRecords fills the local records. A name with a CNAME has nothing else (RFC 1034 §3.6.2).

@@ -50,11 +50,15 @@ func (c *checker) listenOn() {
 			}
 		}
 	}
+	console := c.listen.console
+	if console.v != "" && !IsLoopback(console.v) {
+		encrypted = append(encrypted, console.place)
+	}
 	c.keyPair(encrypted)
 	for _, s := range []value[string]{c.listen.console, c.listen.metrics} {
 		address := s.v
-		if s.path == "listen.console" && !s.written() {
-			continue // nothing listens there yet
+		if s.path == "listen.console" && !s.written() && len(c.api.tokens) == 0 {
+			continue // nothing listens there
 		}
 		if strings.HasPrefix(address, ":") {
 			address = "[::]" + address
@@ -76,11 +80,19 @@ func (c *checker) keyPair(listeners []place) {
 	case cert != "" && key == "":
 		c.fail(files.certificate.place, "write listen.tls.key", "there is a certificate and no key")
 	case cert == "" && len(listeners) > 0:
-		c.fail(listeners[0], "write listen.tls: {certificate: …, key: …}", "there is no certificate for encrypted DNS")
+		c.fail(listeners[0], "write listen.tls: {certificate: …, key: …}", "there is no certificate for %s", forWhat(listeners[0]))
 	case cert != "":
 		c.cfg.TLS = KeyPair{
 			Certificate: c.path(cert), Key: c.path(key),
 			CertificateAt: c.problem(files.certificate.place, "", ""), KeyAt: c.problem(files.key.place, "", ""),
 		}
 	}
+}
+
+// forWhat says what a listener needs a certificate for.
+func forWhat(listener place) string {
+	if listener.path == "listen.console" {
+		return "the console: off loopback its tokens would be readable on the way"
+	}
+	return "encrypted DNS"
 }

@@ -38,7 +38,11 @@ type Config struct {
 	PageContact string
 	TLS         KeyPair // there is one where there is one of these
 	Metrics     string  // host:port, "" for none
-	ConsoleURL  string
+	// Console is the host:port of /api/v1, "" where nothing is served there. Off loopback it needs TLS.
+	Console    string
+	ConsoleURL string
+	// Tokens are those of /api/v1, in the file's order.
+	Tokens []Token
 
 	CacheEntries int
 	Upstreams    resolver.Upstreams

@@ -36,6 +36,8 @@ func fakeMachine() machine {
 		"GOOD_SECRET":  "whsec_" + base64.StdEncoding.EncodeToString([]byte(secretKey)),
 		"SHORT_SECRET": "whsec_" + base64.StdEncoding.EncodeToString([]byte("too short")),
 		"PLAIN_SECRET": "correct horse battery staple",
+		"API_TOKEN":    "bSxqg4v0mEJCwYv1m8oZ0sVh6W2dQ9tL7uKcRfYxT1A=\n",
+		"POOR_TOKEN":   strings.Repeat("ab", 20),
 		"PUBLIC_KEY":   "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n",
 		"TSIG_KEY":     " " + base64.StdEncoding.EncodeToString([]byte(secretKey)) + "\n",
 		"SHORT_KEY":    base64.StdEncoding.EncodeToString([]byte("too short")),

@@ -18,6 +18,7 @@ type file struct {
 	dataDir         value[string]
 	access          access
 	identitySources identitySources
+	api             api
 	upstreams       upstreams
 	zones           []zone
 	records         []record
@@ -66,6 +67,7 @@ func (f *file) fields() []field {
 		},
 		{key: "access", kind: mapping(&f.access), def: "{}", doc: "Who may ask"},
 		{key: "identity", kind: mapping(&f.identitySources), def: "{}", doc: "Where it is learned which device, and who, is at an address"},
+		{key: "api", kind: mapping(&f.api), def: "{}", doc: "Which programs may use `/api/v1`, on `listen.console`"},
 		{
 			key: "upstreams", kind: mapping(&f.upstreams), def: "{}",
 			doc: "The resolvers that questions are forwarded to",
@@ -145,8 +147,8 @@ func (l *listen) fields() []field {
 			doc: "The block page, over plain HTTP: `[\":80\"]`. `blocking.answer: page` leads browsers to it, with the addresses of `blocking.page`",
 		},
 		{
-			key: "console", kind: one(&l.console, blank(hostPort())), def: `"127.0.0.1:8053"`, later: true,
-			doc: "The web console and `/api/v1`; empty for none",
+			key: "console", kind: one(&l.console, blank(hostPort())), def: `"127.0.0.1:8053"`,
+			doc: "`/api/v1`, over HTTP on this machine, else over HTTPS with `tls`. It is opened once `api.tokens` has one; the web console comes in a later version",
 		},
 		{
 			key: "metrics", kind: one(&l.metrics, blank(hostPort())), def: `"127.0.0.1:9053"`,
@@ -154,7 +156,7 @@ func (l *listen) fields() []field {
 		},
 		{
 			key: "tls", kind: mapping(&l.tls), def: "{}",
-			doc: "For `dot`, `doh` and `doq`. Read again when the files change, within a minute",
+			doc: "For `dot`, `doh` and `doq`, and for `console` off loopback. Read again when the files change, within a minute",
 		},
 	}
 }

@@ -18,6 +18,7 @@ type identitySources struct {
 	leases     values[string]
 	reverse    value[bool]
 	radius     radius
+	logins     logins
 }
 
 func (i *identitySources) fields() []field {
@@ -37,6 +38,10 @@ func (i *identitySources) fields() []field {
 		{
 			key: "radius", kind: mapping(&i.radius), def: "{}",
 			doc: "Sign-ins, as switches, access points and captive portals tell them by RADIUS accounting (RFC 2866): who is at which address, until they sign out. On breaches, and for exceptions of `user:`",
+		},
+		{
+			key: "logins", kind: mapping(&i.logins), def: "{}",
+			doc: "Sign-ins, as programs of the school's own tell them by `POST /api/v1/logins`, with a token of `api.tokens` whose role is `signin`",
 		},
 	}
 }
@@ -62,6 +67,20 @@ func (r *radius) fields() []field {
 		{
 			key: "session", kind: one(&r.session, duration(time.Minute, 30*day)), def: "12h",
 			doc: "How long a sign-in counts of which nothing more is heard",
+		},
+	}
+}
+
+type logins struct {
+	place
+	session value[time.Duration]
+}
+
+func (l *logins) fields() []field {
+	return []field{
+		{
+			key: "session", kind: one(&l.session, duration(time.Minute, 30*day)), def: "12h",
+			doc: "How long a sign-in counts of which nothing more is heard; what is older is not taken",
 		},
 	}
 }

@@ -174,6 +174,7 @@ type blocking struct {
 	stripECH     value[bool]
 	rebind       value[bool]
 	rebindExempt values[blocklist.Name]
+	structured   value[int]
 }
 
 func (b *blocking) fields() []field {
@@ -187,6 +188,10 @@ func (b *blocking) fields() []field {
 		{key: "strip_ech", kind: one(&b.stripECH, boolean()), def: "true", doc: "Take the keys of Encrypted Client Hello out of answers"},
 		{key: "rebind_protection", kind: one(&b.rebind, boolean()), def: "true", doc: "Refuse private addresses for public names; zones, records and allowed names are exempt"},
 		{key: "rebind_exempt", kind: many(&b.rebindExempt, domain()), def: "[]", doc: "Names that may have private addresses"},
+		{
+			key: "structured_errors", kind: one(&b.structured, integer(0, 65535)), def: "0",
+			doc: "Tell programs that ask over encrypted DNS who blocked, and whom to ask (`page.contact`), as JSON in the extended error (draft-ietf-dnsop-structured-dns-error). The code of the EDNS option by which they ask: none is assigned yet, so that this is for trials, such as 65100; 0: nobody is told",
+		},
 	}
 }
 

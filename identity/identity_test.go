@@ -331,3 +331,68 @@ func TestAnotherConfigurationIsTakenUpWhileItRuns(t *testing.T) {
 	stop()
 	<-ended
 }
+
+func TestWhatIsOlderThanWhatIsKnownIsNotTaken(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Config{})
+	now := time.Now()
+	in := func(id, user string, since time.Time) Event {
+		return Event{SignIn: SignIn{ID: id, User: user, Addrs: []netip.Addr{ipad}, Since: since, Until: now.Add(time.Hour)}}
+	}
+	out := func(id string, since time.Time) Event {
+		return Event{SignIn: SignIn{ID: id, Since: since}, Out: true}
+	}
+	for _, step := range []struct {
+		what  string
+		event Event
+		err   error
+		user  string
+	}{
+		{"a sign-in", in("1", "a", now.Add(-30*time.Minute)), nil, "a"},
+		{"an older one of another", in("2", "b", now.Add(-40*time.Minute)), ErrLater, "a"},
+		{"an older report of the same", in("1", "a", now.Add(-40*time.Minute)), ErrLater, "a"},
+		{"an end before it began", out("1", now.Add(-40*time.Minute)), ErrLater, "a"},
+		{"a newer one of another", in("2", "b", now.Add(-20*time.Minute)), nil, "b"},
+		{"one without a time", in("3", "c", time.Time{}), nil, "c"},
+		{"its end, without a time", out("3", time.Time{}), nil, ""},
+		{"an end of nobody", out("4", now), nil, ""},
+	} {
+		if err := s.Tell([]Event{step.event})[0]; !errors.Is(err, step.err) {
+			t.Errorf("%s: %v", step.what, err)
+		}
+		sameClient(t, step.what, s.whoIs(ipad), policy.Client{User: step.user})
+	}
+}
+
+func TestManyEventsAreTakenInTheirOrderAndEachIsToldOf(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Config{})
+	until := time.Now().Add(time.Hour)
+	errs := s.Tell([]Event{
+		{SignIn: SignIn{ID: "1", User: "a", Addrs: []netip.Addr{ipad}, Until: until}},
+		{SignIn: SignIn{ID: "2", Addrs: []netip.Addr{ipad}, Until: until}},
+		{SignIn: SignIn{ID: "1"}, Out: true},
+		{SignIn: SignIn{ID: "3", User: "c", Addrs: []netip.Addr{ipad6}, Until: until}},
+	})
+	if len(errs) != 4 || errs[0] != nil || !errors.Is(errs[1], errNoUser) || errs[2] != nil || errs[3] != nil {
+		t.Errorf("%v", errs)
+	}
+	sameClient(t, "signed out", s.whoIs(ipad), policy.Client{})
+	sameClient(t, "signed in", s.whoIs(ipad6), policy.Client{User: "c"})
+}
+
+func TestTheSignInsOfATellerWhoIsNoLongerBelievedEnd(t *testing.T) {
+	t.Parallel()
+	config := Config{Logins: Logins{Tellers: []string{"bridge", "portal"}, Session: time.Hour}}
+	s := newStore(t, config)
+	for source, addr := range map[string]netip.Addr{LoginSource + "bridge": ipad, LoginSource + "portal": ipad6, "radius 10.0.0.2": laptop} {
+		if err := s.SignIn(SignIn{ID: source, User: "a", Addrs: []netip.Addr{addr}, Source: source, Until: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config.Logins.Tellers = []string{"portal"}
+	s.Apply(config)
+	sameClient(t, "its", s.whoIs(ipad), policy.Client{})
+	sameClient(t, "another's", s.whoIs(ipad6), policy.Client{User: "a"})
+	sameClient(t, "RADIUS's", s.whoIs(laptop), policy.Client{User: "a"})
+}

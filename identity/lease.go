@@ -312,8 +312,8 @@ func put(all map[netip.Addr]lease, addr netip.Addr, l lease, active bool) {
 	}
 }
 
-// parseMAC reads a MAC of Ethernet's form; zero where it is none.
-func parseMAC(text string) MAC {
+// ParseMAC reads a MAC of Ethernet's form; zero where it is none.
+func ParseMAC(text string) MAC {
 	mac, err := net.ParseMAC(text)
 	if err != nil || len(mac) != len(MAC{}) {
 		return MAC{}

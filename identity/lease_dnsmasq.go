@@ -23,7 +23,7 @@ func parseDnsmasq(data []byte, all map[netip.Addr]lease) {
 		}
 		l := lease{name: deviceName(words[3])}              // * is none
 		if addr.Is4() && !strings.Contains(words[1], "-") { // 06-…: another kind of network than Ethernet
-			l.mac = parseMAC(words[1])
+			l.mac = ParseMAC(words[1])
 		}
 		if ends != 0 {
 			l.ends = time.Unix(ends, 0)

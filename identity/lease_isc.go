@@ -77,7 +77,7 @@ func (t *iscTokens) lease() (l lease, active, whole bool) {
 		case is("binding state", 3):
 			active = words[2] == "active"
 		case is("hardware ethernet", 3):
-			l.mac = parseMAC(words[2])
+			l.mac = ParseMAC(words[2])
 		case is("client-hostname", 2):
 			l.name = deviceName(words[1])
 		}

@@ -47,7 +47,7 @@ func parseKea(data []byte, all map[netip.Addr]lease) error {
 		if err != nil || err2 != nil {
 			continue // a damaged line says nothing
 		}
-		l := lease{mac: parseMAC(column("hwaddr")), name: deviceName(column("hostname")), ends: time.Unix(expire, 0)}
+		l := lease{mac: ParseMAC(column("hwaddr")), name: deviceName(column("hostname")), ends: time.Unix(expire, 0)}
 		lifetime := column("valid_lifetime")
 		if lifetime == "4294967295" { // RFC 2131 §3.3: for ever
 			l.ends = time.Time{}

@@ -139,8 +139,8 @@ func sign(head, before, attributes, secret []byte) [16]byte {
 	return [16]byte(h.Sum(nil))
 }
 
-// isMachine reports whether a user is a machine, which signs in before anybody does: Windows writes host/ before
+// IsMachine reports whether a user is a machine, which signs in before anybody does: Windows writes host/ before
 // the names of machines, and $ behind them.
-func isMachine(user string) bool {
+func IsMachine(user string) bool {
 	return strings.HasPrefix(strings.ToLower(user), "host/") || strings.HasSuffix(user, "$")
 }

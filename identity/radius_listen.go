@@ -75,7 +75,7 @@ func (s *Store) account(a account, sender netip.Addr, session time.Duration) err
 	}
 	switch a.status {
 	case statusStart, statusInterim:
-		if isMachine(a.user) || a.user == "" {
+		if IsMachine(a.user) || a.user == "" {
 			return nil // it tells of nobody
 		}
 		err := s.SignIn(SignIn{ID: id, User: a.user, Addrs: a.addrs, MAC: a.mac, Source: source, Until: s.now().Add(session)})

@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -19,6 +20,8 @@ type SignIn struct {
 	MAC   MAC
 	// Source is who told, so that all of one can be ended at once.
 	Source string
+	// Since is when that was; zero: now, whatever the clock says. What is older than what is known already is not taken.
+	Since time.Time
 	// Until is when it ends of which nothing more is heard.
 	Until time.Time
 }
@@ -44,10 +47,40 @@ var (
 	errNoUser = errors.New("a sign-in needs a user of at most 253 printable octets")
 	errNoAddr = errors.New("a sign-in needs an address or a MAC, and at most 16 addresses")
 	errMany   = errors.New("too many are signed in")
+	// ErrLater says that something later is known already of the device or the sign-in.
+	ErrLater = errors.New("something later is known already")
 )
 
 // SignIn takes note that somebody has signed in, or still is. What is asked from now on is theirs.
-func (s *Store) SignIn(in SignIn) error {
+func (s *Store) SignIn(in SignIn) error { return s.Tell([]Event{{SignIn: in}})[0] }
+
+// SignOut ends a sign-in. One that is not known is none.
+func (s *Store) SignOut(id string) { s.Tell([]Event{{SignIn: SignIn{ID: id}, Out: true}}) }
+
+// Event is that somebody has signed in, or, with Out, that the sign-in with the same ID has ended, at Since.
+type Event struct {
+	SignIn
+	Out bool
+}
+
+// Tell takes note of events in their order, all at once. It returns an error for each, nil where it is in force.
+func (s *Store) Tell(events []Event) []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := make([]error, len(events))
+	for i := range events {
+		if events[i].Out {
+			errs[i] = s.signOut(events[i].SignIn)
+		} else {
+			errs[i] = s.signIn(events[i].SignIn)
+		}
+	}
+	s.table.Store(s.build(s.table.Load()))
+	return errs
+}
+
+// signIn is SignIn. The caller holds mu, and builds the table.
+func (s *Store) signIn(in SignIn) error {
 	switch {
 	case in.User == "" || len(in.User) > maxUser || !utf8.ValidString(in.User) || strings.ContainsFunc(in.User, unicode.IsControl):
 		return errNoUser
@@ -59,10 +92,10 @@ func (s *Store) SignIn(in SignIn) error {
 		addrs = append(addrs, a.Unmap().WithZone(""))
 	}
 	in.Addrs = addrs
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	_, again := s.signIns.byID[in.ID]
 	switch {
+	case !in.Since.IsZero() && s.signIns.hasLater(&in):
+		return ErrLater
 	case again:
 	case len(in.Addrs) == 0 && in.MAC == MAC{}:
 		return errNoAddr
@@ -71,18 +104,32 @@ func (s *Store) SignIn(in SignIn) error {
 			return errMany
 		}
 	}
+	if in.Since.IsZero() {
+		in.Since = s.now()
+	}
 	s.signIns.add(&in)
-	s.table.Store(s.build(s.table.Load()))
 	return nil
 }
 
-// SignOut ends a sign-in. One that is not known is none.
-func (s *Store) SignOut(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if in := s.signIns.byID[id]; in != nil {
-		s.signIns.remove(in)
-		s.table.Store(s.build(s.table.Load()))
+// signOut ends the sign-in that has out's ID, unless it began after that. The caller holds mu, and builds the table.
+func (s *Store) signOut(out SignIn) error {
+	in := s.signIns.byID[out.ID]
+	switch {
+	case in == nil:
+		return nil
+	case !out.Since.IsZero() && in.Since.After(out.Since):
+		return ErrLater
+	}
+	s.signIns.remove(in)
+	return nil
+}
+
+// signOutUnless ends the sign-ins of tellers that are no longer to be believed. The caller holds mu, and builds the table.
+func (s *signIns) signOutUnless(believed func(source string) bool) {
+	for _, in := range s.byID {
+		if !believed(in.Source) {
+			s.remove(in)
+		}
 	}
 }
 
@@ -96,6 +143,12 @@ func (s *Store) signOutAll(source string) {
 		}
 	}
 	s.table.Store(s.build(s.table.Load()))
+}
+
+// hasLater reports whether a sign-in that in would take the place of is later.
+func (s *signIns) hasLater(in *SignIn) bool {
+	later := func(other *SignIn) bool { return other != nil && other.Since.After(in.Since) }
+	return later(s.byID[in.ID]) || later(s.byMAC[in.MAC]) || slices.ContainsFunc(in.Addrs, func(a netip.Addr) bool { return later(s.byAddr[a]) })
 }
 
 func (s *signIns) add(in *SignIn) {

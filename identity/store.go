@@ -71,6 +71,10 @@ func (s *Store) Apply(c Config) {
 			s.neighbours = newNeighbours()
 		}
 		s.names.keep(c.Reverse)
+		s.signIns.signOutUnless(func(source string) bool {
+			teller, byAPI := strings.CutPrefix(source, LoginSource)
+			return !byAPI || slices.Contains(c.Logins.Tellers, teller)
+		})
 		s.forgetFaults()
 	}
 	s.mu.Unlock()

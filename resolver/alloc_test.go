@@ -21,6 +21,7 @@ func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
 		c.Settings.Access = resolver.Access{
 			RateLimit: resolver.RateLimit{Every: time.Microsecond, Burst: 1_000_000}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		}
+		c.Settings.Blocking.StructuredErrors = resolver.StructuredErrors{Option: askForReasons, Contact: "mailto:it@school.example"}
 	}, startUpstream(t, records("hot.example. 3600 IN A 192.0.2.1")))
 	s.exchange(t, ask("hot.example", dns.TypeA), "udp", "")
 	asksForAll := withCookie("0102030405060708")
@@ -28,6 +29,7 @@ func TestCachedAndBlockedNamesAllocateNothing(t *testing.T) {
 	for name, q := range map[string]*dns.Msg{
 		"hot.example": ask("hot.example", dns.TypeA), "a.noise.example": ask("a.noise.example", dns.TypeA),
 		"localhost": ask("localhost", dns.TypeA), "localhost with a cookie and NSID": asksForAll,
+		"a.noise.example, and why it is blocked": askingFor("a.noise.example", askForReasons),
 	} {
 		packet, err := q.Pack()
 		if err != nil {

@@ -82,3 +82,31 @@ func TestTwoListenersOnOnePortAreOneService(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 }
+
+// Devices ask for it by themselves, many times a day: that must raise no alarm, nor hide.
+func TestToAskWhereTheEncryptedListenersAreIsCountedAndNoBreach(t *testing.T) {
+	up := startUpstream(t, records())
+	for name, s := range map[string]*server{"with encrypted listeners": startEncrypted(t, nil, up).server, "without": start(t, nil, up)} {
+		for _, q := range []*dns.Msg{
+			ask("_dns.resolver.arpa", dns.TypeSVCB), ask("_DNS.resolver.ARPA", dns.TypeHTTPS), ask("resolver.arpa", dns.TypeRESINFO), ask("x.y.resolver.arpa", dns.TypeA),
+		} {
+			for _, network := range []string{"udp", "tcp"} {
+				s.exchange(t, q, network, "")
+			}
+		}
+		for _, network := range []string{"udp", "tcp"} {
+			if n := s.counter(t, "schoolgate_queries_total", "outcome", "local", "group", "pupils", "transport", network); n != 4 {
+				t.Errorf("%s, over %s: %v are counted, want 4", name, network, n)
+			}
+		}
+		if n := s.total(t, "schoolgate_queries_total"); n != 8 {
+			t.Errorf("%s: %v in all", name, n)
+		}
+		if n, events := s.total(t, "schoolgate_breaches_total")+s.total(t, "schoolgate_blocked_total"), s.record.taken(); n != 0 || len(events) != 0 {
+			t.Errorf("%s: %v breaches and blocks are counted, and recorded is %v", name, n, events)
+		}
+	}
+	if n := up.asked.Load(); n != 0 {
+		t.Errorf("an upstream was asked %d times", n)
+	}
+}

@@ -11,6 +11,20 @@ import (
 // an encrypted transport its length then says little of what was asked.
 const paddedTo = 468
 
+// appendOPT ends the response with its OPT record, which takes size octets at least.
+func (q *query) appendOPT(size, limit int) {
+	opt, ede := len(q.out), q.ede
+	explained := q.explanation(limit - opt - size)
+	if explained != nil {
+		ede = dnswire.EDENone // the explanation begins with it
+	}
+	q.out = dnswire.AppendOPT(q.out, offeredUDP, q.rcode, q.msg.DO, ede)
+	if explained != nil {
+		q.out = dnswire.AppendOption(q.out, opt, dnswire.OptionEDE, explained)
+	}
+	q.appendOptions(opt, limit)
+}
+
 // appendOptions adds, to the OPT record that begins at opt and ends the response, what the query asked
 // for and its transport and limit allow. Padding comes last.
 func (q *query) appendOptions(opt, limit int) {

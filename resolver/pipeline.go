@@ -383,9 +383,7 @@ func (r *Resolver) encode(q *query) {
 	}
 	if q.msg.EDNS {
 		h.More = 1
-		opt := len(q.out)
-		q.out = dnswire.AppendOPT(q.out, offeredUDP, q.rcode, q.msg.DO, q.ede)
-		q.appendOptions(opt, limit)
+		q.appendOPT(opt, limit)
 	}
 	dnswire.PutHeader(q.out, h)
 	q.snapshot.counters.response(q.rcode)

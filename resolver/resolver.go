@@ -72,6 +72,8 @@ type snapshot struct {
 	counters   *counters
 	shared     []bool // by group: many people behind each of its addresses
 	nsid       []byte
+	// explanation is the extended error of blocked answers for who asks for a structured one; nil: the bare one.
+	explanation []byte
 }
 
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
@@ -122,6 +124,7 @@ func (r *Resolver) Apply(s Settings) error {
 	next := &snapshot{
 		Settings: s, policy: s.Policy, generation: r.generation, records: make(map[string][]Record),
 		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy), nsid: nsid(s.Policy.Site()),
+		explanation: s.Blocking.StructuredErrors.explain(s.Policy.Site()),
 	}
 	for i := range s.Policy.Groups() {
 		next.shared = append(next.shared, s.Policy.Shared(uint16(i)))

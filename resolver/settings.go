@@ -105,4 +105,6 @@ type Blocking struct {
 	PageIPv6 netip.Addr
 	// StripECH takes the keys of Encrypted Client Hello out of what upstreams say from then on.
 	StripECH bool
+	// StructuredErrors says who blocked, and whom to ask, to programs that ask for that.
+	StructuredErrors StructuredErrors
 }

@@ -15,6 +15,7 @@ import (
 // breachFilter are the flags that select breaches.
 type breachFilter struct {
 	from, to, group, category, severity, client *string
+	newest                                      int
 }
 
 func breachFlags(fs *flag.FlagSet) breachFilter {
@@ -30,7 +31,7 @@ func breachFlags(fs *flag.FlagSet) breachFilter {
 
 // parse checks the flags; they are wrong use where they make no sense.
 func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
-	f := breach.Filter{Group: *b.group, Category: *b.category, Severity: *b.severity, Zone: cfg.Timezone}
+	f := breach.Filter{Newest: b.newest, Group: *b.group, Category: *b.category, Severity: *b.severity, Zone: cfg.Timezone}
 	var err error
 	if f.From, f.To, err = parseSpan(*b.from, *b.to, cfg.Timezone); err != nil {
 		return f, err
@@ -52,8 +53,15 @@ func (b breachFilter) parse(cfg *config.Config) (breach.Filter, error) {
 
 func setupBreachesList(fs *flag.FlagSet) action {
 	filter := breachFlags(fs)
+	limit := fs.Int("limit", 1000, "the newest `N` only; 0 for all")
 	asJSON := jsonFlag(fs)
 	return func(ctx context.Context, inv *invocation) error {
+		if *limit < 0 {
+			return wrongUse("breaches list: --limit: %d is no number of breaches", *limit)
+		}
+		if *limit > 0 {
+			filter.newest = *limit + 1 // to see whether there are more
+		}
 		found := []breach.Breach{}
 		err := readBreaches(ctx, inv, filter, func(b breach.Breach) error {
 			found = append(found, b)
@@ -61,6 +69,10 @@ func setupBreachesList(fs *flag.FlagSet) action {
 		})
 		if err != nil {
 			return err
+		}
+		if *limit > 0 && len(found) > *limit {
+			found = found[1:]
+			fmt.Fprintf(inv.stderr, "these are the newest %d; --from, --to or --limit 0 show older ones\n", *limit)
 		}
 		if *asJSON {
 			return printJSON(inv.stdout, found)

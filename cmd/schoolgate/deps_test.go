@@ -30,7 +30,8 @@ func imports() map[string][]string {
 		"resolver":                 {"blocklist", "policy", "resolver/dnswire"},
 		"identity":                 {"policy"},
 		"config":                   {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
-		"cmd/schoolgate/daemon":    {"blocklist", "blocklist/feed", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"cmd/schoolgate/console":   {"config", "identity", "policy"},
+		"cmd/schoolgate/daemon":    {"blocklist", "blocklist/feed", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":        nil,
 		"cmd/schoolgate": {
 			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/report", "resolver/dnswire",

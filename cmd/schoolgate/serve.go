@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"schoolgate/cmd/schoolgate/daemon"
+	"schoolgate/config"
 )
 
 func setupServe(*flag.FlagSet) action {
@@ -100,6 +101,9 @@ func announce(w io.Writer, d *daemon.Daemon) {
 	for _, l := range encryptedListeners(addrs) {
 		fmt.Fprintf(w, "  %-14s %s\n", l.name, l.at)
 	}
+	if addrs.Console != "" {
+		fmt.Fprintf(w, "  API            %s\n", apiURL(addrs))
+	}
 	if addrs.Metrics != "" {
 		fmt.Fprintf(w, "  metrics        http://%s/metrics, /healthz, /readyz\n", addrs.Metrics)
 	}
@@ -109,6 +113,15 @@ func announce(w io.Writer, d *daemon.Daemon) {
 	for _, l := range d.Filter().Waiting() {
 		fmt.Fprintf(w, "  NOT READY      waiting for %s\n", l)
 	}
+}
+
+// apiURL is where /api/v1 is.
+func apiURL(a daemon.Addrs) string {
+	scheme := "https"
+	if config.IsLoopback(a.Console) {
+		scheme = "http"
+	}
+	return scheme + "://" + a.Console + "/api/v1"
 }
 
 // encryptedListener is one of DNS over TLS, HTTPS or QUIC, for people.

@@ -88,6 +88,9 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	for _, l := range encryptedListeners(s.Listen) {
 		fmt.Fprintf(w, "%-14s %s\n", l.name, l.at)
 	}
+	if s.Listen.Console != "" {
+		fmt.Fprintf(w, "API            %s\n", apiURL(s.Listen))
+	}
 	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
 	fmt.Fprintf(w, "record         %s, newest hash %s\n", daemon.Plural(int(s.Chain.Seq), "row", "rows"), orDash(s.Chain.Hash))
 	fmt.Fprintf(w, "kept for       breaches %s, incidents of concern %s, changes %s\n", s.Retention.Breaches, s.Retention.Incidents, s.Retention.Audit)
@@ -99,6 +102,10 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	}
 	if n := s.Identity.RADIUS.Refused; n > 0 {
 		fmt.Fprintf(w, "RADIUS         %s refused: of others than identity.radius.clients, or with another secret\n", daemon.Plural(int(n), "packet", "packets"))
+	}
+	if a := s.API; a.Refused+a.Unauthorised > 0 {
+		fmt.Fprintf(w, "API refused    %s of %d, and %s with a token that is none of api.tokens\n",
+			daemon.Plural(int(a.Refused), "login", "logins"), a.Taken+a.Refused, daemon.Plural(int(a.Unauthorised), "request", "requests"))
 	}
 	if len(s.Refused) > 0 {
 		var each []string

@@ -36,10 +36,8 @@ type Erasure struct {
 	Client   policy.ClientPattern
 	From, To time.Time // From inclusive, To exclusive
 	// Incidents erases those too that are of concern: all but those that were closed with OutcomeNoConcern.
-	Incidents   bool
-	By, Reason  string
-	olderThan   int64 // by retention: Unix milliseconds
-	olderAudits int64
+	Incidents  bool
+	By, Reason string
 }
 
 // Erased says what was.

@@ -3,7 +3,6 @@ package breach
 import (
 	"bytes"
 	"errors"
-
 	"math/rand/v2"
 	"net/netip"
 	"os"

@@ -86,6 +86,11 @@ func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) erro
 	}
 	where.add(!f.From.IsZero(), "b.time >= ?", f.From.UnixMilli())
 	where.add(!f.To.IsZero(), "b.time < ?", f.To.UnixMilli())
+	if f.Newest > 0 && first <= last {
+		if first, err = r.newest(ctx, f, where, first, last); err != nil {
+			return err
+		}
+	}
 	query := where.complete(breachQuery, "b.seq")
 	for first <= last {
 		var breaches []foundBreach
@@ -118,6 +123,28 @@ func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) erro
 		first = breaches[page-1].Seq + 1
 	}
 	return nil
+}
+
+// newest returns the seq of the oldest of those breaches that a filter selects by its bound.
+func (r *Reader) newest(ctx context.Context, f Filter, where conditions, first, last int64) (int64, error) {
+	query := "SELECT b.seq FROM breach b WHERE b.seq >= ? AND b.seq <= ?"
+	args := []any{first, last}
+	if f.Client != "" {
+		// Of a client there are few incidents among many breaches: they are found first.
+		var its conditions
+		if err := its.client("", f.Client); err != nil {
+			return 0, err
+		}
+		query = "SELECT b.seq FROM breach b INDEXED BY breach_incident WHERE b.incident IN (SELECT seq FROM incident WHERE " +
+			strings.Join(its.texts, " AND ") + ") AND b.seq >= ? AND b.seq <= ?"
+		args = append(slices.Clone(its.values), args...)
+	}
+	query = strings.Join(append([]string{query}, where.texts...), " AND ") + " ORDER BY b.seq DESC LIMIT 1 OFFSET ?"
+	err := r.db.QueryRowContext(ctx, query, append(append(args, where.values...), f.Newest-1)...).Scan(&first)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("read record: %w", err)
+	}
+	return first, nil
 }
 
 // Incidents calls yield for each incident that the filter selects, oldest first.

@@ -140,6 +140,8 @@ type Filter struct {
 	Client   string // as policy.ParseClientPattern reads it
 	State    string // of incidents; StateOpen: all that are not closed
 	ID       string // of an incident
+	// Newest bounds how many breaches are selected: so many of the newest. 0 is no bound.
+	Newest int
 	// Zone is in which times are written; nil: UTC.
 	Zone *time.Location
 }

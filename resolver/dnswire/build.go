@@ -97,7 +97,6 @@ const (
 	EDENotSupported         EDE = 21
 	EDENoReachableAuthority EDE = 22
 	EDESynthesized          EDE = 29
-	optionEDE                   = 15
 	optLen, edeLen              = 11, 6
 )
 
@@ -114,7 +113,7 @@ func AppendOPT(msg []byte, udpSize, rcode uint16, do bool, ede EDE) []byte {
 	}
 	msg = appendFixed(append(msg, 0), TypeOPT, udpSize, ttl, size)
 	if ede != EDENone {
-		msg = binary.BigEndian.AppendUint16(msg, optionEDE)
+		msg = binary.BigEndian.AppendUint16(msg, OptionEDE)
 		msg = binary.BigEndian.AppendUint16(msg, 2)
 		msg = binary.BigEndian.AppendUint16(msg, uint16(ede))
 	}

@@ -443,10 +443,25 @@ func TestACookieHasEightOctetsOrSixteenToForty(t *testing.T) {
 	}
 }
 
+// hasEmpty reports whether the first option with a code has no data.
+func hasEmpty(m *dns.Msg, code uint16) bool {
+	if m.IsEdns0() == nil {
+		return false
+	}
+	for _, o := range m.IsEdns0().Option {
+		if local, ok := o.(*dns.EDNS0_LOCAL); ok && local.Code == code {
+			return len(local.Data) == 0
+		}
+	}
+	return false
+}
+
 func FuzzQueryAgreesWithMiekg(f *testing.F) {
 	m := question("www.Example.org", dns.TypeA)
 	f.Add(pack(f, m))
 	m.SetEdns0(4096, true)
+	f.Add(pack(f, m))
+	m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65101, Data: []byte{1}}, &dns.EDNS0_LOCAL{Code: 65100}}
 	f.Add(pack(f, m))
 	f.Add(pack(f, new(dns.Msg).SetNotify("rpz.Example.")))
 	f.Add(withCookie(onlyHeader(pack(f, question("www.Example.org", dns.TypeA))), 24))
@@ -475,6 +490,9 @@ func FuzzQueryAgreesWithMiekg(f *testing.F) {
 		}
 		if opt := want.IsEdns0(); !notify && (opt != nil) != q.EDNS || opt != nil && opt.Do() != q.DO {
 			t.Fatalf("EDNS %v DO %v, miekg reads %v", q.EDNS, q.DO, opt)
+		}
+		if !notify && q.Has(packet, 65100) != hasEmpty(want, 65100) {
+			t.Fatalf("option 65100 found: %v; miekg reads %v", q.Has(packet, 65100), want)
 		}
 	})
 }

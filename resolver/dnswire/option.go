@@ -103,3 +103,35 @@ func cookiesIn(options []byte) []byte {
 	}
 	return nil
 }
+
+// Has reports whether the packet of which Parse has made q has an option without data. It reads the packet's
+// options again, for what is rarely asked.
+func (q *Query) Has(msg []byte, option uint16) bool {
+	if !q.EDNS {
+		return false
+	}
+	for off := q.QuestionEnd; off < len(msg); {
+		rr, err := parseRecord(msg, off)
+		if err != nil {
+			return false
+		}
+		for at := rr.Data; rr.Type == TypeOPT && rr.End-at >= optionLen; {
+			size := int(binary.BigEndian.Uint16(msg[at+2:]))
+			if binary.BigEndian.Uint16(msg[at:]) == option {
+				return size == 0
+			}
+			at += optionLen + size
+		}
+		off = rr.End
+	}
+	return false
+}
+
+// Known reports whether an option has a meaning here, and so can't have another.
+func Known(option uint16) bool {
+	switch option {
+	case OptionNSID, OptionSubnet, OptionCookie, OptionKeepalive, OptionPadding, OptionEDE, optionMAC, optionDevice, optionHops:
+		return true
+	}
+	return false
+}

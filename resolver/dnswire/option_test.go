@@ -155,3 +155,34 @@ func FuzzIsAnswerAgreesWithParseAnswer(f *testing.F) {
 		}
 	})
 }
+
+func TestAnOptionIsFoundWhereverItStandsAndOnlyWithoutData(t *testing.T) {
+	option := func(code uint16, data ...byte) dns.EDNS0 { return &dns.EDNS0_LOCAL{Code: code, Data: data} }
+	for what, c := range map[string]struct {
+		options []dns.EDNS0
+		want    bool
+	}{
+		"alone":         {[]dns.EDNS0{option(65100)}, true},
+		"after another": {[]dns.EDNS0{option(65101, 1, 2, 3), option(65100)}, true},
+		"before one":    {[]dns.EDNS0{option(65100), option(65101, 1)}, true},
+		"with data":     {[]dns.EDNS0{option(65100, 1)}, false},
+		"as data":       {[]dns.EDNS0{option(65101, 0xFE, 0x4C, 0, 0)}, false},
+		"none":          {nil, false},
+	} {
+		m := question("www.example", dns.TypeA)
+		m.SetEdns0(1232, false)
+		m.IsEdns0().Option = c.options
+		for _, others := range [][]dns.RR{nil, {&dns.A{Hdr: dns.RR_Header{Name: "a.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: []byte{192, 0, 2, 1}}}} {
+			m.Extra = append(others, m.IsEdns0())
+			packet := pack(t, m)
+			var q dnswire.Query
+			if status := q.Parse(packet); status != dnswire.StatusOK || q.Has(packet, 65100) != c.want {
+				t.Errorf("%s: status %d, found: %t", what, status, !c.want)
+			}
+		}
+	}
+	var q dnswire.Query
+	if plain := pack(t, question("www.example", dns.TypeA)); q.Parse(plain) != dnswire.StatusOK || q.Has(plain, 65100) {
+		t.Error("found in a packet without EDNS")
+	}
+}

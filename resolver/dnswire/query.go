@@ -203,6 +203,7 @@ const (
 	OptionCookie    uint16 = 10
 	OptionKeepalive uint16 = 11
 	OptionPadding   uint16 = 12
+	OptionEDE       uint16 = 15
 )
 
 // The lengths of cookies (RFC 7873 §4).

@@ -34,6 +34,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/blocklist/feed"
+	"schoolgate/cmd/schoolgate/console"
 	"schoolgate/config"
 	"schoolgate/identity"
 	"schoolgate/policy"
@@ -89,6 +90,8 @@ type Daemon struct {
 	telemetry  *telemetry
 	systemd    notifier
 	metrics    net.Listener // nil where there is none
+	console    *console.Server
+	consoleAt  consoleListener
 	page       []net.Listener
 	asking     askings
 	control    controlListener
@@ -188,6 +191,12 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		}
 		opened = append(opened, d.metrics)
 	}
+	if d.consoleAt, err = d.listenConsole(ctx, cfg.Console); err != nil {
+		return nil, err
+	}
+	if d.consoleAt.Listener != nil {
+		opened = append(opened, d.consoleAt)
+	}
 	for _, address := range cfg.Page {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address.String())
 		if err != nil {
@@ -197,6 +206,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		opened = append(opened, l)
 	}
 	d.identities = identity.New(identity.Options{Config: cfg.Sources, LookUp: d.nameOf, Now: d.now, Logger: d.log})
+	d.console = console.New(console.Config{InForce: d.inForce, Identities: d.identities, Now: d.now, Logger: d.log})
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
@@ -297,6 +307,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.metrics != nil {
 		g.Go(func() error { d.serveHTTP(ctx, d.metrics, d.telemetryHandler()); return nil })
 	}
+	if d.consoleAt.Listener != nil {
+		g.Go(func() error { d.serveHTTP(ctx, d.consoleAt, d.console); return nil })
+	}
 	for _, l := range d.page {
 		g.Go(func() error { d.serveHTTP(ctx, l, d.pageHandler()); return nil })
 	}
@@ -362,6 +375,7 @@ type Addrs struct {
 	DoH     []netip.AddrPort `json:"doh"`
 	DoQ     []netip.AddrPort `json:"doq"`
 	Page    []string         `json:"page"`
+	Console string           `json:"console"` // "" for nowhere
 	Metrics string           `json:"metrics"` // "" for nowhere
 	Control string           `json:"control"` // path of the control socket
 }
@@ -373,6 +387,9 @@ func (d *Daemon) Addrs() Addrs {
 	a.Page = []string{}
 	for _, l := range d.page {
 		a.Page = append(a.Page, l.Addr().String())
+	}
+	if d.consoleAt.Listener != nil {
+		a.Console = d.consoleAt.Addr().String()
 	}
 	if d.metrics != nil {
 		a.Metrics = d.metrics.Addr().String()

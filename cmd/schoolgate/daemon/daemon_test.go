@@ -31,12 +31,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // school is a configuration in a directory of its own, with a schoolgate that may run on it.
 type school struct {
 	*Daemon
-	t    *testing.T
-	dir  string
-	path string
-	log  *bytes.Buffer // read it only when nothing runs
-	now  func() time.Time
-	stop func()
+	t     *testing.T
+	dir   string
+	path  string
+	log   *bytes.Buffer // read it only when nothing runs
+	clock func() time.Time
+	stop  func()
 }
 
 // baseYAML is a small school; lines are added to it.
@@ -96,7 +96,7 @@ func (s *school) remove(name string) {
 func (s *school) options() Options {
 	return Options{
 		Path: s.path, Build: Build{Version: "v0", Commit: "c0", Go: "go0"},
-		Logger: slog.New(slog.NewTextHandler(s.log, nil)), Now: s.now,
+		Logger: slog.New(slog.NewTextHandler(s.log, nil)), Now: s.clock,
 	}
 }
 

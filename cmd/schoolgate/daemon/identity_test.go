@@ -1,13 +1,20 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
+
+	"schoolgate/policy/breach"
 )
 
 // digFrom is dig from an address of loopback; it returns what came as text.
@@ -97,5 +104,135 @@ func TestALeaseFileOfAReloadMovesDevicesAtOnce(t *testing.T) {
 	}
 	if got := s.status(nil).Identity; got.Devices < 1 || got.Leases != 1 {
 		t.Errorf("status: %+v", got)
+	}
+}
+
+const apiToken = "bSxqg4v0mEJCwYv1m8oZ0sVh6W2dQ9tL7uKcRfYxT1A="
+
+// apiYAML is the small school with a token for /api/v1, on an address of loopback.
+var apiYAML = edit(`metrics: "127.0.0.1:0"`, `metrics: "127.0.0.1:0", console: "127.0.0.1:0"`) +
+	"api: {tokens: {bridge: {role: signin, secret_file: bridge.token}}}\n"
+
+// tell sends a login to /api/v1, and returns the status and what came back.
+func (s *school) tell(client *http.Client, url, login string) (int, string) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, url+"/api/v1/logins", strings.NewReader(login))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+apiToken)
+	r.Header.Set("Content-Type", "application/json")
+	w, err := client.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer w.Body.Close()
+	body, err := io.ReadAll(w.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return w.StatusCode, string(body)
+}
+
+func TestALoginOfTheAPIIsOnTheBreachesThatFollow(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.write("bridge.token", apiToken+"\n")
+	s.configure(apiYAML)
+	s.start()
+	client := new(http.Client)
+	t.Cleanup(client.CloseIdleConnections)
+	url := "http://" + s.Addrs().Console
+	if code, body := s.tell(client, url, `{"user":"a.pupil","ip":"127.0.0.7","event":"login"}`); code != http.StatusOK || body != `{"taken":[0],"refused":[]}`+"\n" {
+		t.Fatalf("%d %s", code, body)
+	}
+	if got := s.digFrom("127.0.0.7", "games.example"); got != "NXDOMAIN" {
+		t.Errorf("the question: %s", got)
+	}
+	if st := s.status(nil); st.API.Taken != 1 || st.Identity.SignIns != 1 || st.Listen.Console != s.Addrs().Console {
+		t.Errorf("status: %+v %+v", st.API, st.Identity)
+	}
+
+	// Without its token it is believed no longer, at once; with it again it is, without a restart.
+	s.configure(edit(`metrics: "127.0.0.1:0"`, `metrics: "127.0.0.1:0", console: "127.0.0.1:0"`))
+	if _, err := s.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := s.tell(client, url, `{"user":"a.pupil","ip":"127.0.0.8","event":"login"}`); code != http.StatusUnauthorized {
+		t.Errorf("a token that was taken away: %d", code)
+	}
+	if st := s.status(nil); st.Identity.SignIns != 0 {
+		t.Errorf("its sign-ins: %+v", st.Identity)
+	}
+	s.configure(apiYAML)
+	if _, err := s.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := s.tell(client, url, `{"user":"a.pupil","ip":"127.0.0.8","event":"login"}`); code != http.StatusOK {
+		t.Errorf("a token that was given back: %d", code)
+	}
+	s.stop()
+	r, err := breach.OpenReader(filepath.Join(s.dir, "data", "breach.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var users []string
+	if err := r.Breaches(t.Context(), breach.Filter{}, func(b breach.Breach) error { users = append(users, b.Client.User); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(users, []string{"a.pupil"}) {
+		t.Errorf("the record's users: %q", users)
+	}
+	// Whose word counts is written down with each configuration, and what they said is not.
+	told := 0
+	for _, detail := range s.acts() {
+		if strings.Contains(detail, "believes of who has signed in: API token bridge") {
+			told++
+		}
+		if strings.Contains(detail, "a.pupil") {
+			t.Errorf("the audit names a user: %s", detail)
+		}
+	}
+	if told != 2 {
+		t.Errorf("the audit says it %d times, want at the start and at one reload", told)
+	}
+}
+
+func TestTheFirstTokenNeedsARestart(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	s.start()
+	s.write("bridge.token", apiToken)
+	s.configure(apiYAML)
+	_, err := s.Reload(t.Context(), "test")
+	if want := "api.tokens has a first token, for which listen.console is opened: restart schoolgate for that"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if got := s.Addrs().Console; got != "" {
+		t.Errorf("it listens at %s", got)
+	}
+}
+
+func TestOffLoopbackTheAPIIsEncrypted(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	writePair(t, s.dir, "dns.school.example", time.Now().Add(90*24*time.Hour))
+	s.write("bridge.token", apiToken)
+	s.configure(strings.Replace(apiYAML, `console: "127.0.0.1:0"`, `console: "0.0.0.0:0", tls: {certificate: cert.pem, key: key.pem}`, 1))
+	s.start()
+	_, port, _ := net.SplitHostPort(s.Addrs().Console)
+	login := `{"user":"a.pupil","ip":"127.0.0.7","event":"login"}`
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	t.Cleanup(client.CloseIdleConnections)
+	if code, body := s.tell(client, "https://127.0.0.1:"+port, login); code != http.StatusOK {
+		t.Errorf("over HTTPS: %d %s", code, body)
+	}
+	if code, body := s.tell(client, "http://127.0.0.1:"+port, login); code != http.StatusBadRequest || strings.Contains(body, "taken") {
+		t.Errorf("over HTTP: %d %s", code, body)
+	}
+	s.stop()
+	if strings.Contains(s.log.String(), "TLS handshake") {
+		t.Errorf("the log names who got TLS wrong:\n%s", s.log)
 	}
 }

@@ -138,7 +138,7 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 	if err := now.accepted.cutOff(yaml); err != nil {
 		return nil, nil, err
 	}
-	if err := needsRestart(now.filter.Config, cfg); err != nil {
+	if err := needsRestart(now.filter.Config, cfg, d.consoleAt.address); err != nil {
 		return nil, nil, err
 	}
 	if _, problems := cfg.TLS.Load(); problems != nil {
@@ -172,8 +172,9 @@ func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, e
 // store puts a snapshot in force that the caller goes on to change. Called with mu held.
 func (d *Daemon) store(s snapshot) { d.current.Store(&s) }
 
-// needsRestart names the changed fields that hold for the life of the process.
-func needsRestart(now, next *config.Config) error {
+// needsRestart names the changed fields that hold for the life of the process. console is where it was opened at
+// the start, "" for nowhere.
+func needsRestart(now, next *config.Config, console string) error {
 	r := new(Refused)
 	differ := func(key string, same bool) {
 		if !same {
@@ -185,6 +186,11 @@ func needsRestart(now, next *config.Config) error {
 	differ("listen.doh", slices.Equal(now.DoH, next.DoH))
 	differ("listen.doq", slices.Equal(now.DoQ, next.DoQ))
 	differ("listen.page", slices.Equal(now.Page, next.Page))
+	// A token that is taken away is no longer good at once, whether or not it was the last.
+	differ("listen.console", next.Console == "" || console == "" || console == next.Console)
+	if console == "" && next.Console != "" {
+		r.Reasons = append(r.Reasons, "api.tokens has a first token, for which listen.console is opened: restart schoolgate for that")
+	}
 	differ("listen.metrics", now.Metrics == next.Metrics)
 	differ("data_dir", now.DataDir == next.DataDir)
 	differ("cache.entries", now.CacheEntries == next.CacheEntries)
@@ -226,6 +232,9 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 	detail := []string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary()}
 	for _, w := range f.vainAllows() {
 		detail = append(detail, w.Error())
+	}
+	if tellers := f.Config.Sources.Tellers(); tellers != "" {
+		detail = append(detail, "believes of who has signed in: "+tellers)
 	}
 	if s.fallback != nil {
 		detail = append(detail, "the last accepted configuration, because the file's was refused: "+s.fallback.brief())

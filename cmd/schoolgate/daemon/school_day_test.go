@@ -132,7 +132,7 @@ func TestASchoolDayIsFewAlertsWithAllThatMatters(t *testing.T) {
 	midnight := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC) // a Monday
 	var now atomic.Int64
 	now.Store(midnight.Add(dayBegins).UnixNano())
-	s.now = func() time.Time { return time.Unix(0, now.Load()).UTC() }
+	s.clock = func() time.Time { return time.Unix(0, now.Load()).UTC() }
 	s.start()
 
 	var ordinary [5000][]byte

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/cmd/schoolgate/console"
 	"schoolgate/config"
 	"schoolgate/identity"
 	"schoolgate/policy"
@@ -50,6 +51,8 @@ type Status struct {
 	Retention RetentionStatus `json:"retention"`
 	// Identity is how much is known of the devices.
 	Identity identity.Stats `json:"identity"`
+	// API is what came to /api/v1.
+	API console.Stats `json:"api"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
 }
@@ -249,7 +252,7 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Ready: s.filter.Policy.Ready(), Problems: orEmpty(d.Problems()), Warnings: s.filter.WarningTexts(),
 		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
-		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(),
+		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(), API: d.console.Stats(),
 	}
 	st.Healthy = len(st.Problems) == 0
 	st.Retention = RetentionStatus{days(cfg.Retention.Breaches), days(cfg.Retention.Incidents), days(cfg.Retention.Audit)}

@@ -262,7 +262,7 @@ func (d *Daemon) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) 
 		WriteTimeout:      5 * time.Minute, // a reload of millions of names, an alert test of slow receivers
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(serverLog{d.log.Handler()}, slog.LevelWarn),
 	}
 	stopped := make(chan struct{})
 	go func() {
@@ -282,3 +282,14 @@ func (d *Daemon) serveHTTP(ctx context.Context, l net.Listener, h http.Handler) 
 
 // stopGrace is how long a clean stop waits for HTTP requests in progress.
 const stopGrace = 2 * time.Second
+
+// serverLog leaves out what clients get wrong of TLS: anybody can have it said as often as they like, and it names them.
+type serverLog struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (l serverLog) Handle(ctx context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "http: TLS handshake error") {
+		return nil
+	}
+	return l.Handler.Handle(ctx, r)
+}

@@ -79,7 +79,7 @@ func (n *network) serve(t *testing.T, rest string) {
 	n.config = filepath.Join(dir, "schoolgate.yaml")
 	write(t, n.config, fmt.Sprintf(`version: 1
 site: e2e
-listen: {dns: ["%s:53"], console: "", metrics: ""}
+listen: {dns: ["%s:53"], console: "127.0.0.1:8053", metrics: ""}
 data_dir: ./data
 upstreams: {servers: ["udp://127.0.0.1:%d"]}
 categories:
@@ -88,6 +88,7 @@ categories:
 `, resolverAt, startUnboundIn(t, n.in("school")...))+rest)
 	write(t, filepath.Join(dir, "gaming.txt"), "games.example\n")
 	write(t, filepath.Join(dir, "gambling.txt"), "bets.example\n")
+	write(t, filepath.Join(dir, "signin.token"), signInToken+"\n")
 	cmd := through(n.in("school"), program, "serve", "--config", n.config)
 	cmd.Stdout, cmd.Stderr = &n.said, &n.said
 	if err := cmd.Start(); err != nil {
@@ -196,4 +197,63 @@ default_group: pupils
 		mustRun(t, append(n.in(fmt.Sprint(exam)), "ip", "link", "set", "eth0", "down")...)
 		waitFor(t, "its MAC", func() bool { return n.blocked(t, plain, "bets.example") })
 	})
+}
+
+const signInToken = "bSxqg4v0mEJCwYv1m8oZ0sVh6W2dQ9tL7uKcRfYxT1A="
+
+// tell tells /api/v1 of logins with curl, as devices.md shows it, and returns what it prints and its exit code.
+func (n *network) tell(logins string, options ...string) (out string, code int) {
+	args := append(n.in("school"), "curl", "--silent", "--fail-with-body", "http://127.0.0.1:8053/api/v1/logins", "--json", logins, "--oauth2-bearer", signInToken)
+	cmd := through(nil, append(args, options...)...)
+	text, _ := cmd.CombinedOutput()
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
+func TestALoginThatIsToldWithCurlIsOnTheRecord(t *testing.T) {
+	n := newNetwork(t, plain, exam)
+	n.serve(t, `
+api: {tokens: {portal: {role: signin, secret_file: signin.token}}}
+groups:
+  pupils: {clients: [10.20.0.0/24], block: [gaming]}
+  terminals: {clients: [10.20.0.3/32], block: [gaming], shared: true}
+default_group: pupils
+`)
+	out, code := n.tell(`[{"user":"a.pupil","ip":"10.20.0.2","event":"login"},{"user":"b.pupil","ip":"10.20.0.3","event":"login"},{"user":"c.pupil","ip":"192.0.2.1","event":"login"}]`)
+	want := `{"taken":[0],"refused":[{"index":1,"reason":"ip: 10.20.0.3 is of a group that says shared: there are many people behind it"},` +
+		`{"index":2,"reason":"ip: 192.0.2.1 is not in access.allow"}]}` + "\n"
+	if code != 0 || out != want {
+		t.Errorf("curl, %d: %s\nwant %s", code, out, want)
+	}
+	for _, device := range []int{plain, exam} {
+		if !n.blocked(t, device, "games.example") {
+			t.Errorf("device %d is not blocked", device)
+		}
+	}
+	waitFor(t, "the record", func() bool { return strings.Count(n.command(t, "breaches", "export"), "\n") == 2 })
+	record := n.command(t, "breaches", "export")
+	for device, user := range map[int]string{plain: "a.pupil", exam: ""} {
+		if !regexp.MustCompile(fmt.Sprintf(`"ip":"10.20.0.%d","mac":"[^"]*","name":"","user":"%s"`, device, user)).MatchString(record) {
+			t.Errorf("device %d is not that of %q:\n%s", device, user, record)
+		}
+	}
+
+	for what, c := range map[string]struct {
+		logins, want string
+		options      []string
+	}{
+		"a wrong token": {`{}`, `"status":401`, []string{"--oauth2-bearer", "wrong"}},
+		"a web page":    {`{}`, `"status":421`, []string{"--header", "Host: evil.example"}},
+		"a wrong key":   {`{"name":"a"}`, `unknown key \"name\"`, nil},
+		"no address":    {`{"user":"a","event":"login"}`, `ip: \"\" is not an address`, nil},
+	} {
+		if out, code := n.tell(c.logins, c.options...); code != 22 || !strings.Contains(out, c.want) {
+			t.Errorf("%s: curl says %d: %s", what, code, out)
+		}
+	}
+	if out := n.command(t, "status"); !regexp.MustCompile(`API +http://127.0.0.1:8053/api/v1\n[\s\S]*1 sign-in\nAPI refused +3 logins of 4, and 1 request with a token that is none of api.tokens`).MatchString(out) {
+		t.Errorf("status:\n%s", out)
+	}
+	if _, code := n.tell(`{"user":"a.pupil","ip":"10.20.0.2","event":"logout"}`); code != 0 || !strings.Contains(n.command(t, "status"), "0 sign-ins") {
+		t.Error("the logout is not in force")
+	}
 }
