@@ -10,6 +10,13 @@
 // group, how often and when; no device and no name. The names of a confidential category are in no
 // message at all. Texts say what is known: "a device asked for", never "a pupil visited".
 //
+// # Digests
+//
+// A route with a digest tells nothing at once. At each of its times Dispatcher.Digest makes one message for each receiver,
+// of what the route matches since the last one and of what is open, and stores it together with how far the route has
+// told. So whatever ends in between, a digest is made again under the same id, or not at all. Of several times that were
+// missed the newest counts.
+//
 // # Delivery
 //
 // Each receiver has its own goroutine, so that one that hangs delays no other. A status of 2xx is
