@@ -1,6 +1,8 @@
 package blocklist
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -214,7 +216,7 @@ func (p *parser) readTrigger(typ string, data []string) {
 	case trigger == root && !z.wild: // the zone's own records
 		return
 	case isOtherTrigger(trigger):
-		p.unenforceable()
+		p.readOtherTrigger(trigger, typ, data)
 		return
 	}
 	k := blockSelf
@@ -257,14 +259,71 @@ const passthru Name = "\x0crpz-passthru\x00"
 
 // isOtherTrigger reports whether a trigger is an address, a client, or a name server.
 func isOtherTrigger(trigger Name) bool {
-	for trigger.Parent() != root && trigger != root {
-		trigger = trigger.Parent()
-	}
-	switch string(trigger) {
-	case "\x06rpz-ip\x00", "\x0drpz-client-ip\x00", "\x0brpz-nsdname\x00", "\x08rpz-nsip\x00":
+	switch string(trigger.top()) {
+	case rpzIP, "\x0drpz-client-ip\x00", "\x0brpz-nsdname\x00", "\x08rpz-nsip\x00":
 		return true
 	}
 	return false
+}
+
+// rpzIP is below what the triggers are that are addresses in answers.
+const rpzIP = "\x06rpz-ip\x00"
+
+// top returns the last label of a name by itself.
+func (n Name) top() Name {
+	for n != root && n.Parent() != root {
+		n = n.Parent()
+	}
+	return n
+}
+
+// readOtherTrigger takes a trigger that is no name. Of those only an address in the answer can be enforced by who does
+// not ask the name servers itself; and it is an entry like any other address, so that none is let through by another.
+func (p *parser) readOtherTrigger(trigger Name, typ string, data []string) {
+	z := &p.zone
+	if trigger.top() != rpzIP || typ == "CNAME" && len(data) > 0 && z.passes(trigger, data[0]) {
+		p.unenforceable()
+		return
+	}
+	if z.taken == trigger { // local data of several types
+		return
+	}
+	z.taken, z.takenWild = trigger, z.wild
+	line, text := p.line, p.text
+	p.line, p.text = z.line, z.text
+	if prefix, ok := triggerPrefix(trigger); ok && !z.wild {
+		p.address(prefix)
+	} else {
+		p.problem("no address range in front of rpz-ip")
+	}
+	p.line, p.text = line, text
+}
+
+// triggerPrefix reads the range of addresses of a trigger: its length, then the parts of the address from the last to
+// the first, where "zz" stands for as many zeros as are left out of an IPv6 address.
+func triggerPrefix(trigger Name) (netip.Prefix, bool) {
+	var parts []string
+	for ; trigger != root && trigger != rpzIP; trigger = trigger.Parent() {
+		label, _ := trigger.split()
+		parts = append(parts, string(label))
+	}
+	if len(parts) < 2 {
+		return netip.Prefix{}, false
+	}
+	length := parts[0]
+	slices.Reverse(parts[1:])
+	text := strings.Join(parts[1:], ".")
+	if len(parts) != 5 || slices.Contains(parts, "zz") { // IPv4 has four parts and no gap
+		text = strings.Replace(":"+strings.Join(parts[1:], ":")+":", ":zz:", "::", 1)
+		if !strings.HasPrefix(text, "::") {
+			text = text[1:]
+		}
+		if !strings.HasSuffix(text, "::") {
+			text = text[:len(text)-1]
+		}
+	}
+	prefix, err := netip.ParsePrefix(text + "/" + length)
+	return prefix.Masked(), err == nil
 }
 
 // isTTL reports whether a word is a time to live: seconds, or BIND's 1h30m.

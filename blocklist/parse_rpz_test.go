@@ -63,6 +63,20 @@ self.example.org CNAME self.example.org.
 			"48.zz.db8.2001.rpz-nsip CNAME .\n",
 		want: read{Format: FormatRPZ, Counts: [4]int{1, 4, 0, 0}, Entries: []string{"only example.org"}},
 	}, {
+		what:    "but for addresses in the answer, where addresses are asked for",
+		options: Options{Addresses: true},
+		text: "24.0.2.0.192.rpz-ip CNAME .\n32.7.2.0.192.rpz-ip CNAME rpz-passthru.\n32.7.100.51.198.rpz-client-ip CNAME .\n128.57.zz.1.db8.2001.rpz-ip CNAME .\n" +
+			"48.zz.db8.2001.rpz-ip A 192.0.2.1\n48.zz.db8.2001.rpz-ip AAAA 2001:db8::1\n128.8.7.6.5.4.3.db8.2001.rpz-ip CNAME .\n24.0.0.0.10.rpz-ip CNAME .\n" +
+			"33.0.2.0.192.rpz-ip CNAME .\nrpz-ip CNAME .\n24.rpz-ip CNAME .\n*.2.0.192.rpz-ip CNAME .\n0.zz.rpz-ip CNAME .\n128.1.zz.rpz-ip CNAME .\n64.zz.2.zz.rpz-ip CNAME .\n",
+		want: read{
+			Format: FormatRPZ, Counts: [4]int{4, 2, 0, 8},
+			Entries: []string{"192.0.2.0/24", "2001:db8:1::57/128", "2001:db8::/48", "2001:db8:3:4:5:6:7:8/128"},
+			Problems: []string{
+				"8: is no address of the public internet", "9: no address range in front of rpz-ip", "10: no address range in front of rpz-ip", "11: no address range in front of rpz-ip",
+				"12: no address range in front of rpz-ip", "13: is no address of the public internet", "14: is no address of the public internet", "15: no address range in front of rpz-ip",
+			},
+		},
+	}, {
 		what: "a CNAME to somewhere else is a block, rpz-passthru without its dot too",
 		text: "$ORIGIN rpz.example.\na.example CNAME walled.garden.example.\nb.example CNAME rpz-passthru\nc.example CNAME c.example\n",
 		want: read{Format: FormatRPZ, Counts: [4]int{3, 0, 0, 0}, Entries: []string{"only a.example", "only b.example", "only c.example"}},

@@ -26,7 +26,7 @@ import (
 
 // PartVersion says how a part's file is written, and how lists were read for it: it changes when either
 // does, so that no part is used that another version would have made otherwise.
-const PartVersion = "1"
+const PartVersion = "2"
 
 // ErrDamaged says that a part's file is not as it was written.
 var ErrDamaged = errors.New("a compiled list is damaged")

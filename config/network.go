@@ -124,7 +124,7 @@ func (z *zone) fields() []field {
 	return []field{
 		{key: "names", kind: many(&z.names, domain()), need: true, doc: "The names, each with everything below it"},
 		{key: "servers", kind: many(&z.servers, upstreamServer()), need: true, doc: "As in `upstreams.servers`"},
-		{key: "groups", kind: many(&z.groups, reference("group")), def: "[]", doc: "Who may ask; for others the zone does not exist. Empty: all"},
+		{key: "groups", kind: many(&z.groups, reference("group")), def: "[]", doc: "Who may ask, with the groups that inherit from them; for others the zone does not exist. Empty: all"},
 	}
 }
 

@@ -26,6 +26,7 @@ tools=(
   chromium:chromium               # a browser that asks over HTTPS
   certutil:libnss3-tools          # and trusts their authority
   unbound:unbound                 # their upstream
+  ip:iproute2                     # devices in network namespaces
   dnsperf:dnsperf                 # questions while lists are compiled
   sqlite3:sqlite3                 # the backup of docs/install.md
   promtool:prometheus             # alert rules and dashboard queries

@@ -32,6 +32,7 @@ func (r *Resolver) describeItself(q *query) {
 			for _, data := range r.designations(target) {
 				q.positive(dnswire.TypeSVCB, ttl, data)
 			}
+			q.addAddresses(target)
 		case name == resolverName && q.msg.Type == dnswire.TypeRESINFO:
 			q.positive(dnswire.TypeRESINFO, ttl, append([]byte{byte(len(resolverInfo))}, resolverInfo...))
 		}
@@ -42,6 +43,27 @@ func (r *Resolver) describeItself(q *query) {
 	}
 	q.flags = dnswire.FlagAA
 }
+
+// addAddresses puts the addresses that the configuration's records have for a name into the additional section, as
+// far as they fit into any response, so that the client need not ask for them (RFC 9462 §4).
+func (q *query) addAddresses(name blocklist.Name) {
+	ttl := q.clientTTL()
+	for _, rec := range q.snapshot.records[string(name)] {
+		if rec.typ != dnswire.TypeA && rec.typ != dnswire.TypeAAAA {
+			continue
+		}
+		end := len(q.out)
+		q.out = dnswire.AppendOwned(q.out, string(name), rec.typ, min(rec.ttl, ttl), rec.data)
+		if len(q.out) > minUDP-mostOPT {
+			q.out = q.out[:end]
+			return
+		}
+		q.additional++
+	}
+}
+
+// mostOPT is about what the OPT record takes: itself, cookies and an extended error.
+const mostOPT = 64
 
 // ownName is the first whole name that the certificate is for; "" where it has none.
 func (r *Resolver) ownName() blocklist.Name {

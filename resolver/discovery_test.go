@@ -3,7 +3,10 @@ package resolver_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -45,6 +48,35 @@ func TestAClientOfPlainDNSIsToldWhereTheEncryptedListenersAre(t *testing.T) {
 	} {
 		if r := s.exchange(t, q, "udp", ""); r.Rcode != dns.RcodeSuccess || len(r.Answer) != 0 || len(r.Ns) != 1 {
 			t.Errorf("not NODATA: %v", r)
+		}
+	}
+}
+
+func TestTheAddressesOfTheEncryptedListenersComeAlongWithTheirName(t *testing.T) {
+	s := startEncrypted(t, func(c *resolver.Config) {
+		for _, text := range [][3]string{{"A", "10.0.0.53"}, {"AAAA", "2001:db8::53"}, {"TXT", `"a resolver"`}} {
+			rec, err := resolver.ParseRecord(serverName, text[0], text[1], time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Settings.Records = append(c.Settings.Records, rec)
+		}
+	})
+	for _, edns := range []bool{false, true} {
+		q := ask("_dns.resolver.arpa", dns.TypeSVCB)
+		if !edns {
+			q.Extra = nil
+		}
+		r := s.exchange(t, q, "udp", "")
+		var got []string
+		for _, rr := range r.Extra {
+			if rr.Header().Rrtype != dns.TypeOPT {
+				got = append(got, strings.ReplaceAll(rr.String(), "\t", " "))
+			}
+		}
+		want := []string{serverName + ". 300 IN A 10.0.0.53", serverName + ". 300 IN AAAA 2001:db8::53"}
+		if len(r.Answer) != 3 || !slices.Equal(got, want) || (r.IsEdns0() != nil) != edns {
+			t.Errorf("EDNS %v: %v", edns, r)
 		}
 	}
 }

@@ -372,17 +372,17 @@ func (r *Resolver) encode(q *query) {
 	}
 	if len(q.out)+opt > limit {
 		q.start()
-		q.answers, q.authority = 0, 0
+		q.answers, q.authority, q.additional = 0, 0, 0
 		flags |= dnswire.FlagTC
 	}
 	h := dnswire.Header{
-		ID: q.msg.ID, Flags: flags, Rcode: q.rcode, Answers: q.answers, Authority: q.authority,
+		ID: q.msg.ID, Flags: flags, Rcode: q.rcode, Answers: q.answers, Authority: q.authority, More: q.additional,
 	}
 	if q.msg.QuestionEnd > 0 {
 		h.Questions = 1
 	}
 	if q.msg.EDNS {
-		h.More = 1
+		h.More++
 		q.appendOPT(opt, limit)
 	}
 	dnswire.PutHeader(q.out, h)

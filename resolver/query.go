@@ -64,15 +64,16 @@ type query struct {
 	recordAs  blocklist.Name // by which a breach is recorded; "": the QNAME
 
 	// The answer.
-	outcome   outcome
-	rcode     uint16
-	flags     uint16 // AA, AD
-	ede       dnswire.EDE
-	answers   uint16
-	authority uint16
-	cookie    bool // the response has cookies
-	cookies   [cookiesLen]byte
-	out       []byte // the response; empty: none is sent
+	outcome    outcome
+	rcode      uint16
+	flags      uint16 // AA, AD
+	ede        dnswire.EDE
+	answers    uint16
+	authority  uint16
+	additional uint16 // without the OPT record
+	cookie     bool   // the response has cookies
+	cookies    [cookiesLen]byte
+	out        []byte // the response; empty: none is sent
 
 	buf    [maxQuery]byte
 	oobBuf [64]byte
@@ -142,7 +143,7 @@ func (q *query) reset() {
 	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie, q.subnet = false, false, false, false, false, false, false
 	q.client, q.host = netip.Addr{}, ""
 	q.who = policy.Who{}
-	q.rcode, q.flags, q.answers, q.authority = 0, 0, 0, 0
+	q.rcode, q.flags, q.answers, q.authority, q.additional = 0, 0, 0, 0, 0
 	q.ede = dnswire.EDENone
 	q.outcome = outcomeFailed
 	q.out = q.outBuf[:0]

@@ -26,7 +26,7 @@ func (r *Resolver) safeForm(q *query) (goOn bool) {
 	case typ == dnswire.TypeCNAME:
 		q.start()
 		q.leadTo(host)
-	case typ >= firstMetaType:
+	case typ >= firstMetaType && typ <= dnswire.TypeANY:
 		return true // not looked up in any case
 	default:
 		// HTTPS records would have the addresses of the open site.

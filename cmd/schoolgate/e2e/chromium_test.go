@@ -33,7 +33,7 @@ func (s *encryptedSite) newBrowser(t *testing.T) *browser {
 	}
 	for _, args := range [][]string{
 		{"-N", "-d", "sql:" + nss, "--empty-password"},
-		{"-A", "-d", "sql:" + nss, "-n", "the school's authority", "-t", "C,,", "-i", s.ca},
+		{"-A", "-d", "sql:" + nss, "-n", "the school's authority", "-t", "C,,", "-i", s.file},
 	} {
 		if out, err := exec.Command("certutil", args...).CombinedOutput(); err != nil {
 			t.Fatalf("certutil %v: %v\n%s", args, err, out)

@@ -31,9 +31,7 @@ const certifiedName = "dns.school.example"
 type encryptedSite struct {
 	*site
 	dot, doh, doq int
-	ca            string // file of the authority
-	authority     *x509.Certificate
-	authorityKey  *ecdsa.PrivateKey
+	*authority
 }
 
 func newEncryptedSite(t *testing.T) *encryptedSite {
@@ -51,17 +49,28 @@ default_group: pupils
 		t.Fatal(err)
 	}
 	write(t, s.config, strings.Replace(string(text), "listen: {", fmt.Sprintf(
-		`listen: {dot: ["127.0.0.1:%d"], doh: ["127.0.0.1:%d"], doq: ["127.0.0.1:%d"], tls: {certificate: cert.pem, key: key.pem}, `, s.dot, s.doh, s.doq), 1))
+		`listen: {dot: ["127.0.0.1:%d"], doh: ["127.0.0.1:%d"], doq: ["127.0.0.1:%d"], tls: {certificate: dns.pem, key: dns.key}, `, s.dot, s.doh, s.doq), 1))
 	write(t, filepath.Join(s.dir, "etc", "gaming.txt"), "games.example\n")
-	s.ca = filepath.Join(s.dir, "ca.pem")
-	s.authorityKey = newKey(t)
-	s.authority = &x509.Certificate{
+	s.authority = newAuthority(t, filepath.Join(s.dir, "ca.pem"))
+	s.renew(t, certifiedName)
+	return s
+}
+
+// authority certifies a school's resolver.
+type authority struct {
+	file string // with its own certificate
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, file string) *authority {
+	t.Helper()
+	a := &authority{file: file, key: newKey(t), cert: &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the school's authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	writePEM(t, s.ca, "CERTIFICATE", s.sign(t, s.authority, s.authorityKey))
-	s.certify(t, certifiedName)
-	return s
+	}}
+	writePEM(t, file, "CERTIFICATE", a.sign(t, a.cert, a.key))
+	return a
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
@@ -73,9 +82,9 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func (s *encryptedSite) sign(t *testing.T, template *x509.Certificate, key *ecdsa.PrivateKey) []byte {
+func (a *authority) sign(t *testing.T, template *x509.Certificate, key *ecdsa.PrivateKey) []byte {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, s.authority, key.Public(), s.authorityKey)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,19 +96,25 @@ func writePEM(t *testing.T, path, kind string, data []byte) {
 	write(t, path, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data})))
 }
 
-// certify gives the site a new certificate.
-func (s *encryptedSite) certify(t *testing.T, name string) {
+// certify writes a new key and a certificate for it, as base.pem and base.key, for names and an address.
+func (a *authority) certify(t *testing.T, dir, base string, names []string, addr net.IP) {
 	t.Helper()
 	key := newKey(t)
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	writePEM(t, filepath.Join(s.dir, "etc", "cert.pem"), "CERTIFICATE", s.sign(t, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	writePEM(t, filepath.Join(dir, base+".pem"), "CERTIFICATE", a.sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, IPAddresses: []net.IP{addr},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
 	}, key))
-	writePEM(t, filepath.Join(s.dir, "etc", "key.pem"), "PRIVATE KEY", pkcs8)
+	writePEM(t, filepath.Join(dir, base+".key"), "PRIVATE KEY", pkcs8)
+}
+
+// renew gives the site a new certificate.
+func (s *encryptedSite) renew(t *testing.T, name string) {
+	t.Helper()
+	s.certify(t, filepath.Join(s.dir, "etc"), "dns", []string{name}, net.IPv4(127, 0, 0, 1))
 }
 
 // kdig asks over one transport, and checks the certificate against the site's authority and a name.
@@ -107,7 +122,7 @@ func (s *encryptedSite) kdig(t *testing.T, transport, certified, from, name stri
 	t.Helper()
 	port := map[string]int{"+tls": s.dot, "+https": s.doh, "+quic": s.doq}[transport]
 	args := []string{
-		"@127.0.0.1", "-p", fmt.Sprint(port), "-b", from, "+tls-ca=" + s.ca, "+tls-hostname=" + certified, transport,
+		"@127.0.0.1", "-p", fmt.Sprint(port), "-b", from, "+tls-ca=" + s.file, "+tls-hostname=" + certified, transport,
 		"+timeout=5", "+retry=0", "-q", name, "-t", "A",
 	}
 	out, err := exec.Command("kdig", append(args, options...)...).CombinedOutput()
@@ -183,7 +198,7 @@ func TestCurlAsksOverHTTP2AndHTTP1(t *testing.T) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "body")
 		out, err := exec.Command("curl", append([]string{
-			"--silent", "--show-error", "--max-time", "10", "--cacert", s.ca, "--interface", pupil, "--dump-header", "-", "--output", file,
+			"--silent", "--show-error", "--max-time", "10", "--cacert", s.file, "--interface", pupil, "--dump-header", "-", "--output", file,
 		}, options...)...).CombinedOutput()
 		body, _ = os.ReadFile(file) // none where curl failed
 		return strings.ToLower(string(out)), body, err
@@ -222,7 +237,7 @@ func TestCurlAsksOverHTTP2AndHTTP1(t *testing.T) {
 func TestARenewedCertificateServesAfterASignal(t *testing.T) {
 	s := newEncryptedSite(t)
 	s.start(t)
-	s.certify(t, "new.school.example")
+	s.renew(t, "new.school.example")
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +250,7 @@ func TestARenewedCertificateServesAfterASignal(t *testing.T) {
 			t.Errorf("%s: %v\n%s", transport, err, out)
 		}
 	}
-	write(t, filepath.Join(s.dir, "etc", "key.pem"), "no key")
+	write(t, filepath.Join(s.dir, "etc", "dns.key"), "no key")
 	out, said, code := s.try(t, "check")
 	if code != 1 || !strings.Contains(out, "listen.tls.key: ") || !strings.Contains(out, "holds no private key") {
 		t.Errorf("check: exit %d\n%s%s", code, out, said)
