@@ -1,10 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +17,8 @@ type checker struct {
 	*report
 	*file
 	machine   machine
-	dir       string // where relative paths begin
+	top       *source // the file that extends the others, or the only one
+	base      *base   // what it extends; nil for nothing
 	cfg       Config
 	byName    map[string]*group
 	helplines map[blocklist.Name]bool // nil before they are asked for
@@ -44,6 +43,7 @@ func (c *checker) check() {
 	c.vain()
 	c.alerting()
 	c.trials()
+	c.hold()
 	c.idleIdentities()
 }
 
@@ -58,7 +58,7 @@ func (c *checker) server() {
 		c.cfg.Timezone = time.UTC
 	}
 	c.cfg.Watch = c.watch.v
-	c.cfg.DataDir = c.path(c.dataDir.v)
+	c.cfg.DataDir = c.path(c.dataDir)
 	if info, err := os.Stat(c.cfg.DataDir); err == nil && !info.IsDir() {
 		c.fail(c.dataDir.place, "", "%q is not a directory", c.dataDir.v)
 	}
@@ -70,21 +70,21 @@ func (c *checker) server() {
 	if c.queryLog.v == "full" {
 		c.notYet(c.queryLog.place)
 	}
-	first := map[string]int{}
+	first := map[string]place{}
 	for _, u := range c.users {
-		if line, again := first[u.name.v]; again && u.name.v != "" {
-			c.fail(u.name.place, fmt.Sprintf("first on line %d", line), "the user %q is written twice", u.name.v)
+		if other, again := first[u.name.v]; again && u.name.v != "" {
+			c.fail(u.name.place, "first "+other.onLine(u.name.place), "the user %q is written twice", u.name.v)
 		}
-		first[u.name.v] = u.line
+		first[u.name.v] = u.place
 	}
 }
 
-// path makes a path of the file absolute.
-func (c *checker) path(p string) string {
-	if filepath.IsAbs(p) {
-		return filepath.Clean(p)
+// path makes a path absolute that a file has, or a default.
+func (c *checker) path(p value[string]) string {
+	if p.file == nil {
+		return absolute(p.v, c.top.dir)
 	}
-	return filepath.Join(c.dir, p)
+	return absolute(p.v, p.file.dir)
 }
 
 // regularFile fails what stands at a path and is no regular file. That nothing stands there is for
@@ -93,7 +93,7 @@ func (c *checker) regularFile(p value[string]) {
 	if p.v == "" {
 		return
 	}
-	path := c.path(p.v)
+	path := c.path(p)
 	info, err := os.Stat(path)
 	if err != nil {
 		return
@@ -113,7 +113,7 @@ func (c *checker) forward() {
 	if len(c.upstreams.servers.all) == 0 && !c.failed(c.upstreams.servers.place) {
 		c.systemUpstreams()
 	}
-	first := map[string]int{}
+	first := map[string]place{}
 	for _, z := range c.zones {
 		if len(z.names.all) == 0 && z.names.written() && !c.failed(z.names.place) {
 			c.fail(z.names.place, "", "there is no name")
@@ -122,10 +122,10 @@ func (c *checker) forward() {
 			c.fail(z.servers.place, "", "there is no server")
 		}
 		for _, n := range z.names.all {
-			if line, again := first[string(n.v)]; again {
-				c.fail(n.place, fmt.Sprintf("first on line %d", line), "%s is in two zones", n.v)
+			if other, again := first[string(n.v)]; again {
+				c.fail(n.place, "first "+other.onLine(n.place), "%s is in two zones", n.v)
 			}
-			first[string(n.v)] = n.line
+			first[string(n.v)] = n.place
 			if publicSuffix(n.v) {
 				c.warn(n.place, "name the school's own domain", "nothing under %s is filtered", n.v)
 			}
@@ -154,21 +154,21 @@ func (c *checker) bootstrap() []resolver.Upstream {
 // name needs bootstrap servers.
 func (c *checker) servers(written values[string], bootstrap []resolver.Upstream) []resolver.Upstream {
 	var servers []resolver.Upstream
-	first := map[string]int{}
+	first := map[string]place{}
 	for _, s := range written.all {
 		u, err := resolver.ParseUpstream(s.v)
-		switch line, again := first[u.String()]; {
+		switch other, again := first[u.String()]; {
 		case err != nil:
 			c.fail(s.place, "", "%v", err)
 		case c.isItself(u.AddrPort()):
 			c.fail(s.place, "schoolgate listens there", "%s is this resolver itself", s.v)
 		case again:
-			c.fail(s.place, fmt.Sprintf("first on line %d", line), "%s is written twice", s.v)
+			c.fail(s.place, "first "+other.onLine(s.place), "%s is written twice", s.v)
 		case u.Host() != "" && len(bootstrap) == 0 && !c.failed(place{path: "upstreams.bootstrap"}):
 			c.fail(s.place, "write upstreams.bootstrap: [192.0.2.1], or the server's address", "%s is a host name, and no bootstrap server says where it is", u.Host())
 		default:
 			servers = append(servers, u)
-			first[u.String()] = s.line
+			first[u.String()] = s.place
 		}
 	}
 	return servers
@@ -262,7 +262,7 @@ func (c *checker) answerRecords() {
 		if other, again := first[string(r.Name())]; !again {
 			first[string(r.Name())] = w
 		} else if w.kind.v == "CNAME" || other.kind.v == "CNAME" {
-			c.fail(w.place, fmt.Sprintf("the other is on line %d", other.line), "%s has a CNAME and another record", w.name.v)
+			c.fail(w.place, "the other is "+other.onLine(w.place), "%s has a CNAME and another record", w.name.v)
 		}
 		c.cfg.Records = append(c.cfg.Records, r)
 		c.cfg.Policy.Records = append(c.cfg.Policy.Records, r.Name())

@@ -1,10 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"slices"
-	"strings"
 
-	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
 )
@@ -16,29 +15,26 @@ func (c *checker) alerting() {
 		Site: c.cfg.Site, Quiet: a.quiet.v,
 		Escalation: breach.Escalation{Count: a.escalate.count.v, Within: a.escalate.within.v},
 	}
-	c.cfg.Alerts.Site, c.cfg.Alerts.ConsoleURL, c.cfg.Alerts.Zone = c.cfg.Site, c.cfg.ConsoleURL, c.cfg.Timezone
+	c.cfg.Alerts.Site, c.cfg.Alerts.ConsoleURL = c.cfg.Site, c.cfg.ConsoleURL
+	c.cfg.Alerts.Calendar = c.cfg.Policy.Calendar
 	names := make([]string, 0, len(a.receivers))
 	for i := range a.receivers {
 		names = append(names, a.receivers[i].name.name)
 		c.receiver(&a.receivers[i])
 	}
-	told := map[string]bool{}      // severities, and "system"
-	gathered := map[string]place{} // severities of which a digest tells, and where that is written
+	c.deputies(names)
+	told := map[string]bool{} // severities, and "system", of which all that is to be said has been
+	sure := c.cfg.Alerts      // as the file means it, with routes that were reported taken as right
 	for i := range a.routes {
 		w := &a.routes[i]
-		r := alert.Route{About: w.about.v, To: c.webhooks(c.known(w.to, "receiver", names)), Digest: w.digest.v}
-		for _, s := range w.severity.all {
-			r.Severities = append(r.Severities, s.v)
-		}
-		if r.About != "" && w.severity.written() {
-			c.fail(w.severity.place, "make two routes of it", "what is about system has no severity")
-		}
+		r := c.route(w, names)
 		if len(r.To) > 0 {
 			c.cfg.Alerts.Routes = append(c.cfg.Alerts.Routes, r)
+			sure.Routes = append(sure.Routes, r)
 		}
-		c.tells(w, r, told, gathered)
+		c.tells(w, r, told)
 	}
-	routes := place{a.line, a.column, "alerts.routes"}
+	routes := a.below("routes")
 	if c.misspelt(a.place) || len(a.routes) == 0 && c.failed(routes) {
 		return // the routes may be what has been reported
 	}
@@ -47,12 +43,49 @@ func (c *checker) alerting() {
 		c.warn(routes, "write a receiver and a route", "no one is alerted of a breach")
 		return
 	}
-	c.everyoneTold(routes, told, gathered)
+	c.everyoneTold(routes, &sure, told)
+	if !told["system"] {
+		c.warn(routes, "add {about: system, to: [...]}", "no one is told of a stale list or a dead upstream")
+	}
 }
 
-// tells notes what a route tells somebody of. One that is for what is grave and reaches no one is
-// refused, and counts from then on: what is reported once need not be reported again.
-func (c *checker) tells(w *route, r alert.Route, told map[string]bool, gathered map[string]place) {
+// route reads a route.
+func (c *checker) route(w *route, receivers []string) alert.Route {
+	periods := make([]string, 0, len(c.calendar.periods))
+	for _, p := range c.calendar.periods {
+		periods = append(periods, p.name.name)
+	}
+	r := alert.Route{
+		About: w.about.v, Digest: w.digest.v, To: c.known(w.to, "receiver", receivers),
+		Severities: texts(w.severity), Sites: texts(w.site),
+		Categories: c.known(w.category, "category", append(c.categoryNames(), "rule")),
+		Groups:     c.known(w.group, "group", c.groupNames()),
+		During:     c.known(w.during, "period", periods), Outside: c.known(w.outside, "period", periods),
+	}
+	conditions := []values[string]{w.severity, w.category, w.group, w.site, w.during, w.outside}
+	for i, key := range []string{"severity", "category", "group", "site", "during", "outside"} {
+		at := conditions[i].place
+		switch {
+		case !at.written():
+		case r.About != "":
+			c.fail(at, "make two routes of it", "what is about system has no %s", key)
+		case len(conditions[i].all) == 0 && !c.failed(at):
+			c.warn(at, "leave it out", "is empty: the route is for every %s", map[bool]string{true: key, false: "time"}[i < 4])
+		}
+	}
+	return r
+}
+
+func texts(of values[string]) (all []string) {
+	for _, v := range of.all {
+		all = append(all, v.v)
+	}
+	return all
+}
+
+// tells notes what a route tells somebody of, wherever and whenever. One that is for what is grave and
+// reaches no one is refused, and counts from then on: what is reported once need not be reported again.
+func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
 	covers := r.Severities
 	switch {
 	case c.failed(w.place):
@@ -62,107 +95,43 @@ func (c *checker) tells(w *route, r alert.Route, told map[string]bool, gathered 
 	case len(covers) == 0:
 		covers = []string{"critical", "high"}
 	}
-	grave := slices.Contains(covers, "critical") || slices.Contains(covers, "high")
+	reported := true
 	switch {
 	case c.failed(w.place):
 	case len(w.to.all) == 0:
 		c.fail(w.to.place, "", "the route names no receiver")
-	case len(r.To) == 0 && !grave:
-		return
-	case len(r.To) == 0:
-		c.fail(w.to.place, "send it to a webhook too; the other types come in a later version", "nothing of severity %s reaches a receiver", strings.Join(covers, ", "))
-	case !w.digest.written():
-	case r.About != "":
+	case r.Digest.Days != 0 && r.About != "":
 		c.warn(w.digest.place, "leave digest out", "what is about system is sent at once")
-	case !c.failed(w.digest.place):
-		for _, s := range covers {
-			if _, already := gathered[s]; !already {
-				gathered[s] = w.digest.place
-			}
-		}
-		return
+	case r.Digest.Days != 0:
+		c.takesDigest(w)
+		reported = false
+	default:
+		reported = r.About != ""
 	}
 	for _, s := range covers {
-		told[s] = true
+		told[s] = told[s] || reported
 	}
 }
 
-// everyoneTold makes sure that whatever is grave reaches somebody. What the file itself grades so
-// is an error; that iwf and ctiru are critical by themselves, a warning.
-func (c *checker) everyoneTold(routes place, told map[string]bool, gathered map[string]place) {
-	for _, s := range []policy.Severity{policy.SeverityCritical, policy.SeverityHigh} {
-		const hint = "add a route that sends to a webhook at once"
-		digest, waits := gathered[s.String()]
-		switch {
-		case told[s.String()]:
-		case waits:
-			c.fail(digest, hint, "what is of severity %s would wait for the digest: no other route tells of it", s)
-		case c.grades(s):
-			c.fail(routes, hint, "no receiver is told of breaches of severity %s", s)
-		case s == policy.SeverityCritical:
-			c.warn(routes, hint, "no receiver is told of breaches in iwf and ctiru")
+// takesDigest refuses a digest for a receiver that is sent none.
+func (c *checker) takesDigest(w *route) {
+	for _, to := range w.to.all {
+		if slices.ContainsFunc(c.alerts.receivers, func(r receiver) bool { return r.name.name == to.v && r.kind.v == alert.TypeAlertmanager }) {
+			c.fail(to.place, "leave digest out, or send it to another receiver", "an alertmanager is sent no digest: it is for what goes on")
 		}
 	}
-	if !told["system"] {
-		c.warn(routes, "add {about: system, to: [...]}", "no one is told of a stale list or a dead upstream")
-	}
 }
 
-// grades reports whether the file has a category or rule of a severity.
-func (c *checker) grades(s policy.Severity) bool {
-	for _, w := range c.categories {
-		if slices.ContainsFunc(c.cfg.Policy.Categories, func(p policy.Category) bool { return p.Name == w.name.name && p.Severity == s }) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(c.cfg.Policy.Rules, func(r policy.Rule) bool { return !r.Allow && r.Severity == s })
-}
+// gap is a breach of which nobody would be told.
+type gap struct{ category, group, when string }
 
-// receiver fills an endpoint. Those of later versions are checked and left out. One whose type could
-// not be read is taken for a webhook, but for what it lacks.
-func (c *checker) receiver(w *receiver) {
-	if w.secretFile.written() && w.secretEnv.written() {
-		c.fail(w.secretEnv.place, needSecret, "has two secrets")
+func (g gap) String() string {
+	text := "in " + g.category
+	if g.group != "" {
+		text += " by a device of group " + g.group
 	}
-	if w.kind.v != "webhook" && w.kind.v != "" {
-		c.notYet(w.kind.place)
-		return
+	if g.when != "" {
+		text += fmt.Sprintf(" at some times (%s is one)", g.when)
 	}
-	whole := w.kind.v == "webhook" && !c.misspelt(w.place) // the misspelt key may be what is missed
-	r := alert.Receiver{Name: w.name.name, Type: w.kind.v, Secret: []byte(c.secret(w, whole)), Full: w.detail.v == "full"}
-	switch u := w.url.v; {
-	case !w.url.written() && whole:
-		c.fail(w.place, "write where alerts are posted to", "a webhook needs a url")
-	case u == nil:
-	case u.Scheme != "https" && !loopback(u):
-		c.fail(w.url.place, "use https://", "alerts would cross the network in clear")
-	default:
-		r.URL = u.String()
-	}
-	c.cfg.Alerts.Receivers = append(c.cfg.Alerts.Receivers, r)
-}
-
-// secret reads the signing secret of a webhook, which must be written where need says so.
-func (c *checker) secret(w *receiver, need bool) Secret {
-	file, env := w.secretFile, w.secretEnv
-	if need && !file.written() && !env.written() {
-		c.fail(w.place, needSecret, "a webhook needs a secret")
-	}
-	text, at, ok := c.secretText(file, env)
-	if !ok {
-		return nil
-	}
-	secret, err := parseSecret(text)
-	c.failSecret(at, err)
-	return secret
-}
-
-// webhooks leaves out the receivers that this version does not send to. One whose type could not be
-// read has been reported, and counts.
-func (c *checker) webhooks(names []string) []string {
-	return slices.DeleteFunc(names, func(n string) bool {
-		return !slices.ContainsFunc(c.alerts.receivers, func(r receiver) bool {
-			return r.name.name == n && (r.kind.v == "webhook" || r.kind.v == "")
-		})
-	})
+	return text
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -20,7 +19,7 @@ func (c *checker) groupNames() []string {
 func (c *checker) people() {
 	names, categories := c.groupNames(), c.categoryNames()
 	if len(names) == 0 && c.defaultGroup.written() && !c.failed(place{path: "groups"}) {
-		c.fail(place{c.line, c.column, "groups"}, "", "there is no group")
+		c.fail(c.below("groups"), "", "there is no group")
 	}
 	receivers := make([]string, 0, len(c.alerts.receivers))
 	for _, r := range c.alerts.receivers {
@@ -38,8 +37,8 @@ func (c *checker) people() {
 	for i := range c.groups {
 		w := &c.groups[i]
 		g := policy.Group{
-			Name: w.name.name, Inherit: w.inherit.v,
-			Block: c.known(w.block, "category", categories), Monitor: c.known(w.monitor, "category", categories),
+			Name: w.name.name, Inherit: w.inherit.v, MayLoosen: w.local.written(),
+			Block: c.known(w.block, "category", categories), Monitor: c.known(w.monitor, "category", categories), Unblock: c.known(w.unblock, "category", categories),
 			OnlySet: w.only.written(),
 			AlertTo: c.alertTo(w, receivers), AlertToSet: w.alertTo.written(),
 			SafeSearch: w.safeSearch.spec(), SafeSearchSet: w.safeSearch.written(),
@@ -54,6 +53,9 @@ func (c *checker) people() {
 		}
 		c.addClients(w, &g, taken)
 		c.parent(w, names)
+		if c.base == nil && w.unblock.written() {
+			c.fail(w.unblock.place, "take them out of block", "is for a file that extends another")
+		}
 		c.bothWays(w)
 		g.Schedule = c.changes(w, categories)
 		c.laxDefault(w)
@@ -76,7 +78,7 @@ func (c *checker) addClients(w *group, g *policy.Group, taken map[string]*group)
 		other, again := taken[key]
 		switch {
 		case again && other != w:
-			c.fail(cl.place, fmt.Sprintf("the other is on line %d", other.line), "%s is a client of %s too", key, other.name.name)
+			c.fail(cl.place, "the other is "+other.onLine(cl.place), "%s is a client of %s too", key, other.name.name)
 		case again:
 		case cl.v.IsValid():
 			c.tight(cl.place, cl.v.prefix)
@@ -108,7 +110,7 @@ func (c *checker) parent(w *group, names []string) {
 	}
 	chain := make([]string, 0, len(line)+1)
 	for _, a := range line {
-		if a.line < w.line || a.line == w.line && a.column < w.column {
+		if before(a.place, w.place) {
 			return // reported there
 		}
 		chain = append(chain, a.name.name)
@@ -157,9 +159,9 @@ func (c *checker) alertTo(w *group, receivers []string) []string {
 	if !w.alertTo.written() {
 		return nil
 	}
-	to := c.webhooks(c.known(w.alertTo, "receiver", receivers))
+	to := c.known(w.alertTo, "receiver", receivers)
 	if len(to) == 0 && !c.failed(w.alertTo.place) {
-		c.fail(w.alertTo.place, "name a webhook", "no receiver is told of this group's breaches")
+		c.fail(w.alertTo.place, "name a receiver", "no receiver is told of this group's breaches")
 	}
 	return to
 }

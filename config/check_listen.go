@@ -83,7 +83,7 @@ func (c *checker) keyPair(listeners []place) {
 		c.fail(listeners[0], "write listen.tls: {certificate: …, key: …}", "there is no certificate for %s", forWhat(listeners[0]))
 	case cert != "":
 		c.cfg.TLS = KeyPair{
-			Certificate: c.path(cert), Key: c.path(key),
+			Certificate: c.path(files.certificate), Key: c.path(files.key),
 			CertificateAt: c.problem(files.certificate.place, "", ""), KeyAt: c.problem(files.key.place, "", ""),
 		}
 	}

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,7 +23,7 @@ func (c *checker) guards() {
 func (c *checker) add(w *category, p policy.Category) {
 	base := feed.Spec{
 		Category: blocklist.Category(len(c.cfg.Policy.Categories)), Confidential: p.Confidential, Locked: p.Locked,
-		Line: max(w.line, 1), Column: max(w.column, 1),
+		File: c.fileOf(w.place), Line: max(w.line, 1), Column: max(w.column, 1),
 	}
 	c.cfg.Policy.Categories = append(c.cfg.Policy.Categories, p)
 	_, isFixed := fixed(p.Name)
@@ -32,19 +32,19 @@ func (c *checker) add(w *category, p policy.Category) {
 		s.ID, s.Builtin = "builtin:"+p.Name, p.Name
 		c.cfg.Lists = append(c.cfg.Lists, s)
 	}
-	first := map[string]int{}
+	first := map[string]place{}
 	for i := range w.lists {
 		l := &w.lists[i]
 		s := base
-		s.Line, s.Column = l.line, l.column
+		s.File, s.Line, s.Column = c.fileOf(l.place), l.line, l.column
 		if !c.source(l, &s) {
 			continue
 		}
-		if line, again := first[s.ID]; again {
-			c.fail(l.place, fmt.Sprintf("first on line %d", line), "%s is written twice in %s", s.ID, p.Name)
+		if other, again := first[s.ID]; again {
+			c.fail(l.place, "first "+other.onLine(l.place), "%s is written twice in %s", s.ID, p.Name)
 			continue
 		}
-		first[s.ID] = l.line
+		first[s.ID] = l.place
 		if isFixed && s.Builtin == p.Name {
 			continue // it has that already
 		}
@@ -81,7 +81,7 @@ func (c *checker) source(l *list, s *feed.Spec) bool {
 		c.fail(l.place, "make two lists of it", "has both %s and %s", written[0], written[1])
 		return false
 	case l.path.written():
-		s.ID, s.Path = l.path.v, c.path(l.path.v)
+		s.ID, s.Path = c.listPath(l.path), c.path(l.path)
 		c.regularFile(l.path)
 	case l.url.written():
 		c.published(l, s)
@@ -93,6 +93,26 @@ func (c *checker) source(l *list, s *feed.Spec) bool {
 		c.fail(l.place, "write path, url, catalogue or zone, or builtin:NAME in place of the mapping", "has no source")
 	}
 	return s.ID != ""
+}
+
+// listPath is what a list is called that is a file: its path as it is written, or, where the file that has it lies in
+// another directory, relative to that of the configuration.
+func (c *checker) listPath(p value[string]) string {
+	if p.file == nil || p.file.dir == c.top.dir {
+		return p.v
+	}
+	if rel, err := filepath.Rel(c.top.dir, c.path(p)); err == nil {
+		return rel
+	}
+	return c.path(p)
+}
+
+// fileOf names the file of a place to those who know only one, "" for that one.
+func (c *checker) fileOf(p place) string {
+	if p.file == nil || p.file == c.top {
+		return ""
+	}
+	return p.file.name
 }
 
 // published fills a list that has a url. One with a member is called URL#MEMBER: a category may have

@@ -110,7 +110,7 @@ func (c *checker) exceptions() {
 	}
 	type entry struct {
 		allow bool
-		line  int
+		at    place
 	}
 	seen := map[scope]entry{}
 	groups := c.groupNames()
@@ -134,7 +134,7 @@ func (c *checker) exceptions() {
 		r := policy.Rule{
 			Allow: allow, Groups: whom, Reason: w.reason.v, By: w.by.v,
 			Added: w.added.v.start(c.cfg.Timezone), Expires: w.expires.v.end(c.cfg.Timezone),
-			Severity: w.severity.v, Line: w.line,
+			Severity: w.severity.v, Line: w.line, File: c.fileOf(w.place),
 		}
 		if allow && w.severity.written() {
 			c.warn(w.severity.place, "leave it out", "what is allowed is no breach")
@@ -156,10 +156,10 @@ func (c *checker) exceptions() {
 				}
 				other, again := seen[scope{g, n.v}]
 				if again && other.allow != allow {
-					c.fail(n.place, "remove one of the two", "%s", contradiction(n.v, g, allow, n.line, other.line))
+					c.fail(n.place, "remove one of the two", "%s", contradiction(n, g, allow, other.at))
 					continue
 				}
-				seen[scope{g, n.v}] = entry{allow, n.line}
+				seen[scope{g, n.v}] = entry{allow, n.place}
 			}
 		}
 		c.cfg.Policy.Rules = append(c.cfg.Policy.Rules, r)
@@ -199,23 +199,29 @@ func (c *checker) helpline(n blocklist.Name) bool {
 	return false
 }
 
-func contradiction(n blocklist.Name, group string, allow bool, line, other int) string {
+func contradiction(n value[blocklist.Name], group string, allow bool, other place) string {
 	whom := "everybody"
 	if group != "" {
 		whom = group
 	}
+	is, was := "blocked", "allowed"
 	if allow {
-		return fmt.Sprintf("%s is allowed on line %d and blocked on line %d for %s", n, line, other, whom)
+		is, was = was, is
 	}
-	return fmt.Sprintf("%s is blocked on line %d and allowed on line %d for %s", n, line, other, whom)
+	return fmt.Sprintf("%s is %s on line %d and %s %s for %s", n.v, is, n.line, was, other.onLine(n.place), whom)
 }
 
 // blocked are the categories that a group blocks, its parents' included.
 func (c *checker) blocked(g *group) map[string]bool {
-	all := map[string]bool{}
+	all, not := map[string]bool{}, map[string]bool{}
 	for _, a := range c.ancestry(g) {
+		for _, u := range a.unblock.all {
+			not[u.v] = true
+		}
 		for _, b := range a.block.all {
-			all[b.v] = true
+			if !not[b.v] {
+				all[b.v] = true
+			}
 		}
 	}
 	return all

@@ -21,7 +21,7 @@ func (c *checker) secretText(file, env value[string]) (text string, at place, ok
 		}
 		return text, env.place, text != ""
 	case file.v != "":
-		data, err := readFile(c.path(file.v))
+		data, err := readFile(c.path(file))
 		if err != nil {
 			c.fail(file.place, "", "%q: %v", file.v, err)
 		}
@@ -91,7 +91,7 @@ func (c *checker) ownersOnly(file value[string]) {
 	if file.v == "" {
 		return
 	}
-	path := c.path(file.v)
+	path := c.path(file)
 	if inside(path, c.cfg.DataDir) || inside(resolved(path), resolved(c.cfg.DataDir)) {
 		c.fail(file.place, "keep it elsewhere: who copies data_dir must not get the key to it", "%q is inside data_dir", file.v)
 	}

@@ -125,16 +125,21 @@ func (c *checker) covered(w *written, byName map[blocklist.Name][]*written) {
 			return
 		}
 		if n == w.v {
-			c.warn(w.place, "remove one of the two", "%s is %s on line %d already", w.v, w.verb(), found[i].line)
+			c.warn(w.place, "remove one of the two", "%s is %s %s already", w.v, w.verb(), found[i].onLine(w.place))
 		} else {
-			c.warn(w.place, "remove one of the two", "%s is %s already: %s on line %d covers it", w.v, w.verb(), n, found[i].line)
+			c.warn(w.place, "remove one of the two", "%s is %s already: %s %s covers it", w.v, w.verb(), n, found[i].onLine(w.place))
 		}
 		return
 	}
 }
 
-// before reports whether a place is before another in the file.
-func before(a, b place) bool { return a.line < b.line || a.line == b.line && a.column < b.column }
+// before reports whether a place is before another: in the file, or in one that it extends.
+func before(a, b place) bool {
+	if a.file != b.file {
+		return a.file.rank > b.file.rank
+	}
+	return a.line < b.line || a.line == b.line && a.column < b.column
+}
 
 // vainChanges warns of what a schedule says and changes nothing, for its group and all that inherit it.
 func (c *checker) vainChanges() {
@@ -176,16 +181,21 @@ func (c *checker) vainChanges() {
 	}
 }
 
-// unusedPeriods warns of periods of which no schedule speaks.
+// unusedPeriods warns of periods of which no schedule and no route speaks.
 func (c *checker) unusedPeriods() {
 	used := map[string]bool{}
+	for _, r := range c.alerts.routes {
+		for _, p := range slices.Concat(r.during.all, r.outside.all) {
+			used[p.v] = true
+		}
+	}
 	for i := range c.groups {
 		for _, change := range c.groups[i].schedule {
 			used[change.during.v] = true
 		}
 	}
 	for _, p := range c.calendar.periods {
-		if !used[p.name.name] && !c.failed(p.place) {
+		if !used[p.name.name] && c.isOwn(p.place) && !c.failed(p.place) {
 			c.warn(p.place, "remove it, or write it into a group's schedule", "no group's schedule uses the period")
 		}
 	}
@@ -207,7 +217,7 @@ func (c *checker) unusedCategories() {
 	for i := range c.categories {
 		w := &c.categories[i]
 		_, fixed := fixed(w.name.name)
-		if used[w.name.name] || fixed || w.locked.v || c.failed(w.place) || len(c.groups) == 0 {
+		if used[w.name.name] || fixed || w.locked.v || !c.isOwn(w.place) || c.failed(w.place) || len(c.groups) == 0 {
 			continue
 		}
 		if len(w.lists) > 0 {
@@ -227,7 +237,7 @@ func (c *checker) emptyGroups() {
 	for i := range c.groups {
 		w := &c.groups[i]
 		name := w.name.name
-		if !w.clients.written() && name != c.defaultGroup.v && !inherited[name] && !c.failed(w.place) {
+		if !w.clients.written() && c.isOwn(w.place) && name != c.defaultGroup.v && !inherited[name] && !c.failed(w.place) {
 			c.warn(w.place, "write clients, or remove it", "nobody is in this group: it has no clients, is not the default, and none inherits from it")
 		}
 	}

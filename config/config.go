@@ -20,7 +20,9 @@ type Config struct {
 	File string
 	// Path is the file's absolute path, "" for the built-in default.
 	Path string
-	// Hash is the SHA-256 of the file's bytes, lower-case hexadecimal.
+	// Files are the file, and behind it those that it extends, the farthest one last. None for the built-in default.
+	Files []SourceFile
+	// Hash is the SHA-256 of the file's bytes, lower-case hexadecimal; where it extends others, HashFiles of all.
 	Hash string
 
 	Site     string

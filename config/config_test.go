@@ -33,15 +33,18 @@ const ageKey = "# public key: none of interest\nAGE-SECRET-KEY-15SYQVZQFSWXR35E7
 // fakeMachine is a machine that is the same everywhere.
 func fakeMachine() machine {
 	env := map[string]string{
-		"GOOD_SECRET":  "whsec_" + base64.StdEncoding.EncodeToString([]byte(secretKey)),
-		"SHORT_SECRET": "whsec_" + base64.StdEncoding.EncodeToString([]byte("too short")),
-		"PLAIN_SECRET": "correct horse battery staple",
-		"API_TOKEN":    "bSxqg4v0mEJCwYv1m8oZ0sVh6W2dQ9tL7uKcRfYxT1A=\n",
-		"POOR_TOKEN":   strings.Repeat("ab", 20),
-		"PUBLIC_KEY":   "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n",
-		"TSIG_KEY":     " " + base64.StdEncoding.EncodeToString([]byte(secretKey)) + "\n",
-		"SHORT_KEY":    base64.StdEncoding.EncodeToString([]byte("too short")),
-		"AGE_KEY":      ageKey,
+		"GOOD_SECRET":   "whsec_" + base64.StdEncoding.EncodeToString([]byte(secretKey)),
+		"SHORT_SECRET":  "whsec_" + base64.StdEncoding.EncodeToString([]byte("too short")),
+		"CHAT_URL":      "https://hooks.chat.example/services/T0/B0/token\n",
+		"HTTP_URL":      "http://hooks.chat.example/services/T0/B0/token\n",
+		"USER_PASSWORD": "schoolgate:correct horse\n",
+		"PLAIN_SECRET":  "correct horse battery staple",
+		"API_TOKEN":     "bSxqg4v0mEJCwYv1m8oZ0sVh6W2dQ9tL7uKcRfYxT1A=\n",
+		"POOR_TOKEN":    strings.Repeat("ab", 20),
+		"PUBLIC_KEY":    "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n",
+		"TSIG_KEY":      " " + base64.StdEncoding.EncodeToString([]byte(secretKey)) + "\n",
+		"SHORT_KEY":     base64.StdEncoding.EncodeToString([]byte("too short")),
+		"AGE_KEY":       ageKey,
 	}
 	return machine{
 		hostname:   "resolver1",

@@ -16,22 +16,24 @@ type category struct {
 	confidential value[bool]
 	risk         value[string]
 	lists        []list
+	local        value[string]
 }
 
 func (c *category) fields() []field {
 	return []field{
 		{key: "title", kind: one(&c.title, text()), doc: "What people read in alerts and reports. The category's name where it is not written"},
 		{
-			key: "severity", kind: one(&c.severity, severity("critical", "high", "medium", "low", "none")), def: "high",
+			key: "severity", kind: one(&c.severity, severity("critical", "high", "medium", "low", "none")), def: "high", graded: true,
 			doc: "How grave a breach is. `none`: blocked and counted, but no breach",
 		},
-		{key: "locked", kind: one(&c.locked, boolean()), def: "false", doc: "Blocked for everybody, always; nothing lifts it"},
-		{key: "confidential", kind: one(&c.confidential, boolean()), def: "false", doc: "Its names appear in no record, log, alert, page or metric"},
+		{key: "locked", kind: one(&c.locked, boolean()), def: "false", graded: true, doc: "Blocked for everybody, always; nothing lifts it"},
+		{key: "confidential", kind: one(&c.confidential, boolean()), def: "false", graded: true, doc: "Its names appear in no record, log, alert, page or metric"},
 		{
 			key: "risk", kind: one(&c.risk, enum("content", "contact", "conduct", "commerce")),
 			doc: "Which of the four kinds of risk of “Keeping children safe in education” it is, for reports. What the category's name says where it is not written, else `content`",
 		},
 		{key: "lists", kind: sections(&c.lists), doc: "The lists of its names, each a mapping, `builtin:NAME` or a catalogue's name such as `ut1:games`; `[]` is valid. Put a new list on `trial` first"},
+		{key: "local", kind: one(&c.local, localKind()), doc: "`may_loosen`: a file that extends this one may unblock the category, allow its names, and change what is written here"},
 	}
 }
 
@@ -40,6 +42,7 @@ type calendar struct {
 	terms   []term
 	closed  values[dates]
 	periods []period
+	local   value[string]
 }
 
 func (c *calendar) fields() []field {
@@ -47,6 +50,7 @@ func (c *calendar) fields() []field {
 		{key: "terms", kind: sections(&c.terms), doc: "The days of school; every day where there is none"},
 		{key: "closed", kind: many(&c.closed, dateRange()), def: "[]", doc: "Days without school inside a term: a date, or the first and last one with a slash"},
 		{key: "periods", kind: periods{&c.periods}, doc: "Times by name, on school days unless `always`"},
+		{key: "local", kind: one(&c.local, localKind()), doc: "`may_loosen`: a file that extends this one may set `timezone`, add terms, closed days, and times to the periods of schedules here"},
 	}
 }
 

@@ -120,7 +120,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 	}
 	const monFri = 0x3e
 	want := Config{
-		File: "contract.yaml", Hash: got.Hash,
+		File: "contract.yaml", Hash: got.Hash, Files: got.Files,
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
@@ -205,11 +205,11 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Record:    breach.Settings{Site: "winchelsea", Quiet: 10 * time.Minute, Escalation: breach.Escalation{Within: 10 * time.Minute}},
 		Retention: breach.Retention{Breaches: 365 * 24 * time.Hour, Incidents: 7 * 365 * 24 * time.Hour, Audit: 7 * 365 * 24 * time.Hour},
 		Alerts: alert.Config{
-			Site: "winchelsea", Zone: london,
+			Site: "winchelsea",
 			Receivers: []alert.Receiver{
-				{Name: "dsl", Type: "webhook", URL: "http://127.0.0.1:9911/hook", Secret: []byte(secretKey), Full: true},
-				{Name: "headteacher", Type: "webhook", URL: "http://127.0.0.1:9912/hook", Secret: []byte(secretKey)},
-				{Name: "it", Type: "webhook", URL: "http://127.0.0.1:9913/hook", Secret: []byte(secretKey)},
+				{Name: "dsl", Type: "webhook", URL: "http://127.0.0.1:9911/hook", Secrets: [][]byte{[]byte(secretKey)}, Full: true},
+				{Name: "headteacher", Type: "webhook", URL: "http://127.0.0.1:9912/hook", Secrets: [][]byte{[]byte(secretKey)}},
+				{Name: "it", Type: "webhook", URL: "http://127.0.0.1:9913/hook", Secrets: [][]byte{[]byte(secretKey)}},
 			},
 			Routes: []alert.Route{
 				{Severities: []string{"critical", "high"}, To: []string{"dsl"}},
@@ -218,6 +218,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 			},
 		},
 	}
+	want.Alerts.Calendar = want.Policy.Calendar
 	want.Upstreams = resolver.Upstreams{Strategy: "fastest", Timeout: 2 * time.Second}
 	want.Upstreams = upstreamsOf(t, want, "udp://127.0.0.1:5301")
 	want.Zones = []resolver.Upstreams{upstreamsOf(t, want, "udp://127.0.0.1:5302")}
@@ -284,7 +285,7 @@ alerts: {quiet: 10m}
 		t.Fatal(err)
 	}
 	for _, c := range []*Config{bare, full} {
-		c.Hash, c.DataDir, c.NotEnforced, c.Warnings = "", "", nil, nil
+		c.Hash, c.Files, c.DataDir, c.NotEnforced, c.Warnings = "", nil, "", nil, nil
 	}
 	if diff := cmp.Diff(bare, full, whole); diff != "" {
 		t.Errorf("(-bare +full):\n%s", diff)

@@ -23,6 +23,9 @@ type field struct {
 	need bool
 	// later says that this version checks the key and does not act upon it.
 	later bool
+	// graded says that a file which extends another may write the key too, for not every other value is a weaker
+	// one: loosen.go judges.
+	graded bool
 	// doc is for people, in the schema and the reference. Markdown, sentences without a final stop
 	// where there is one only.
 	doc string
@@ -32,6 +35,8 @@ type field struct {
 type kind interface {
 	read(r *report, n *yaml.Node, at place)
 	shape() shape
+	// merge puts the value of one file on top of that of the file which it extends. open says that it may be another.
+	merge(m merger, base, top layer, open bool) *yaml.Node
 }
 
 // shape is what the schema and the reference say of a kind.
@@ -89,7 +94,12 @@ func (k oneKind[T]) read(r *report, n *yaml.Node, at place) { *k.dst, _ = k.scal
 func (k oneKind[T]) shape() shape                           { return shape{words: k.words, schema: k.schema} }
 
 // many binds a list of scalars. What can't be read is left out of dst.
-func many[T any](dst *values[T], s scalar[T]) kind { return manyKind[T]{dst, s} }
+func many[T any](dst *values[T], s scalar[T]) kind { return manyKind[T]{dst: dst, scalar: s} }
+
+// undivided is many for a list that means something as a whole: a file that extends another adds nothing to it.
+func undivided[T any](dst *values[T], s scalar[T]) kind {
+	return manyKind[T]{dst: dst, scalar: s, whole: true}
+}
 
 // values is a list of scalars and where it stands.
 type values[T any] struct {
@@ -100,6 +110,7 @@ type values[T any] struct {
 type manyKind[T any] struct {
 	dst *values[T]
 	scalar[T]
+	whole bool
 }
 
 func (k manyKind[T]) read(r *report, n *yaml.Node, at place) {
@@ -116,6 +127,29 @@ func (k manyKind[T]) read(r *report, n *yaml.Node, at place) {
 
 func (k manyKind[T]) shape() shape {
 	return shape{words: "list: " + k.words, schema: map[string]any{"type": "array", "items": k.schema}}
+}
+
+// either binds a scalar, or a list of them.
+func either[T any](dst *values[T], s scalar[T]) kind { return eitherKind[T]{manyKind[T]{dst: dst, scalar: s, whole: true}} }
+
+type eitherKind[T any] struct{ manyKind[T] }
+
+func (k eitherKind[T]) read(r *report, n *yaml.Node, at place) {
+	if n.Kind == yaml.SequenceNode {
+		k.manyKind.read(r, n, at)
+		return
+	}
+	*k.dst = values[T]{place: at}
+	if v, ok := k.scalar.read(r, n, at); ok {
+		k.dst.all = []value[T]{v}
+	}
+}
+
+func (k eitherKind[T]) shape() shape {
+	return shape{
+		words:  k.words + ", or a list",
+		schema: map[string]any{"anyOf": []any{k.schema, map[string]any{"type": "array", "items": k.schema}}},
+	}
 }
 
 // section is a mapping with known keys. Types embed place to be one.
@@ -319,7 +353,7 @@ func pairs(r *report, n *yaml.Node, at place) iter.Seq2[*yaml.Node, *yaml.Node] 
 			p := at.key(key, key.Value)
 			switch line, again := first[key.Value]; {
 			case key.Kind != yaml.ScalarNode:
-				r.fail(place{key.Line, key.Column, at.path}, "", "a key must be plain text")
+				r.fail(place{key.Line, key.Column, at.path, at.key(key, "").file}, "", "a key must be plain text")
 			case key.ShortTag() == "!!merge":
 				r.fail(p, "write the keys out; groups have inherit", "merge keys are not supported")
 			case again:
@@ -379,8 +413,10 @@ var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 func (p place) key(n *yaml.Node, key string) place { return p.below(key).at(n) }
 
 func (p place) item(n *yaml.Node, i int) place {
-	p.path += "[" + strconv.Itoa(i) + "]"
-	return p.at(resolve(n))
+	n = resolve(n)
+	_, own := p.file.of(n, i)
+	p.path += "[" + strconv.Itoa(own) + "]"
+	return p.at(n)
 }
 
 // below is the place of the mapping at p with the path of a key in it.
@@ -398,6 +434,7 @@ func (p place) below(key string) place {
 func (p place) at(n *yaml.Node) place {
 	if p.line > 0 {
 		p.line, p.column = n.Line, n.Column
+		p.file, _ = p.file.of(n, 0)
 	}
 	return p
 }

@@ -13,6 +13,10 @@ import (
 // than Load: not whether a name that is referred to exists.
 func Schema(w io.Writer) error {
 	schema := sectionSchema(new(file).fields())
+	// A file that extends another need not have what that has.
+	schema["if"] = object{"not": object{"required": []string{"extends"}}}
+	schema["then"] = object{"required": schema["required"]}
+	schema["required"] = []string{"version"}
 	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	schema["title"] = "schoolgate configuration"
 	var b bytes.Buffer

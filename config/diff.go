@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -44,11 +43,12 @@ func (c *Change) Concerns(group, category string, name blocklist.Name) bool {
 // ParseBeside is Parse for an older or newer state of the configuration that stands at path: what it says of
 // other files is relative to that, and messages call it name.
 func ParseBeside(data []byte, name, path string) (*Config, error) {
-	absolute, err := filepath.Abs(path)
+	top, err := topSource(data, path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	return load(&report{file: name}, data, filepath.Dir(absolute), thisMachine())
+	top.name = name
+	return loadFiles(&report{file: name}, top, readFile, thisMachine())
 }
 
 // Diff says what a configuration does otherwise than an older one, for whom: group by group in the order of

@@ -29,6 +29,7 @@ func effects(cfg *Config) map[string]*effect {
 	all := map[string]*effect{}
 	for name, g := range byName {
 		e := &effect{does: map[string]string{}}
+		var not []string
 		onlySet, safeSet, alertSet, sharedSet, trustSet := false, false, false, false, false
 		for ; g != nil; g = byName[g.Inherit] {
 			for _, c := range g.Monitor {
@@ -36,8 +37,11 @@ func effects(cfg *Config) map[string]*effect {
 					e.does[c] = "monitor"
 				}
 			}
+			not = append(not, g.Unblock...)
 			for _, c := range g.Block {
-				e.does[c] = "block"
+				if !slices.Contains(not, c) {
+					e.does[c] = "block"
+				}
 			}
 			for _, c := range g.Schedule {
 				for _, b := range c.Block {

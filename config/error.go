@@ -31,7 +31,7 @@ func (e Error) Error() string {
 	return b.String()
 }
 
-// Errors are the problems of one file in the order of their lines.
+// Errors are the problems of a file in the order of their lines, and behind them those of the files that it extends.
 type Errors []Error
 
 // Error returns the problems, one a line.
@@ -43,9 +43,14 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func (es Errors) sort() {
+// sort sorts by the order of the files, then by line.
+func (es Errors) sort(files []*source) {
+	order := map[string]int{}
+	for i, f := range files {
+		order[f.name] = i
+	}
 	slices.SortStableFunc(es, func(a, b Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(order[a.File], order[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 }
 
@@ -53,9 +58,21 @@ func (es Errors) sort() {
 type place struct {
 	line, column int
 	path         string
+	file         *source // nil: the one file that there is
 }
 
 func (p place) written() bool { return p.line > 0 }
+
+// where says where p is, as somebody is told who edits its file or one that extends it.
+func (p place) where() string { return fmt.Sprintf("%s:%d:%d", p.file.name, p.line, p.column) }
+
+// onLine says where p is to whoever looks at another place: "on line 12", or "in trust.yaml:12".
+func (p place) onLine(from place) string {
+	if p.file != from.file {
+		return fmt.Sprintf("in %s:%d", p.file.name, p.line)
+	}
+	return fmt.Sprintf("on line %d", p.line)
+}
 
 // report gathers what is wrong with a file, what to warn of, and what is not acted upon yet.
 type report struct {
@@ -109,8 +126,12 @@ func (r *report) warn(p place, hint, format string, args ...any) {
 }
 
 func (r *report) problem(p place, hint, format string, args ...any) Error {
+	file := r.file
+	if p.file != nil {
+		file = p.file.name
+	}
 	return Error{
-		File: r.file, Line: max(p.line, 1), Column: max(p.column, 1), Path: p.path,
+		File: file, Line: max(p.line, 1), Column: max(p.column, 1), Path: p.path,
 		Problem: fmt.Sprintf(format, args...), Hint: hint,
 	}
 }

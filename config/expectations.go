@@ -58,7 +58,7 @@ func parseExpectations(data []byte, path string, cfg *Config) ([]Expectation, er
 		all = append(all, f.tests[i].check(r, cfg))
 	}
 	if len(r.errors) > 0 {
-		r.errors.sort()
+		r.errors.sort(nil)
 		return nil, r.errors
 	}
 	return all, nil

@@ -10,6 +10,7 @@ import (
 type file struct {
 	place
 	version         value[int]
+	extends         value[string]
 	site            value[string]
 	timezone        value[*time.Location]
 	watch           value[bool]
@@ -45,16 +46,20 @@ func (f *file) fields() []field {
 			doc: "The version of this file's format",
 		},
 		{
+			key: "extends", kind: one(&f.extends, filePath()), graded: true,
+			doc: "A configuration that this one adds to, such as that of a trust for all its schools. What it blocks stays blocked, but for what it marks with `local: may_loosen`; its relative paths begin where it lies. It may extend another itself",
+		},
+		{
 			key: "site", kind: one(&f.site, text()),
 			doc: "The name of the school or building, on every record and alert of this resolver. The host's name where it is not written",
 		},
 		{
-			key: "timezone", kind: one(&f.timezone, timeZone()), def: "Europe/London",
+			key: "timezone", kind: one(&f.timezone, timeZone()), def: "Europe/London", graded: true,
 			doc: "The zone in which dates and times of the day are meant",
 		},
 		{
 			key: "watch", kind: one(&f.watch, boolean()), def: "false",
-			doc: "Reload when this file changes, once it has rested for two seconds",
+			doc: "Reload when this file, or one that it extends, changes, once it has rested for two seconds",
 		},
 		{key: "listen", kind: mapping(&f.listen), def: "{}", doc: "The sockets that schoolgate opens"},
 		{
@@ -91,7 +96,7 @@ func (f *file) fields() []field {
 		{key: "calendar", kind: mapping(&f.calendar), doc: "Terms, holidays and times of the day for schedules"},
 		{key: "groups", kind: named(&f.groups), need: true, doc: "Sets of clients, each under one policy"},
 		{
-			key: "default_group", kind: one(&f.defaultGroup, reference("group")), need: true,
+			key: "default_group", kind: one(&f.defaultGroup, reference("group")), need: true, graded: true,
 			doc: "The group of a client that no other group names; make it the strictest",
 		},
 		{key: "rules", kind: sections(&f.rules), doc: "Exceptions that last, each with its reason"},

@@ -13,6 +13,7 @@ type group struct {
 	name
 	clients       values[client]
 	block         values[string]
+	unblock       values[string]
 	monitor       values[string]
 	only          values[blocklist.Name]
 	inherit       value[string]
@@ -21,6 +22,7 @@ type group struct {
 	shared        value[bool]
 	trustIdentity value[bool]
 	alertTo       values[string]
+	local         value[string]
 }
 
 func (g *group) fields() []field {
@@ -30,26 +32,31 @@ func (g *group) fields() []field {
 			doc: "Addresses and ranges; the longest range that holds an address decides. Before them go `mac:00:11:22:33:44:55`, then `name:y7-ipad-*` (`*` any characters, `?` one; without a dot it is compared with the first label of the device's name), then `host:y7.dns.school.example`, the name of this resolver by which a device asks over encrypted DNS. What `identity` knows says which MAC and name a device has. These three are the device's own to choose: they move it only into a group that blocks at least what the group of its address blocks at any time, unless this one says `trust_identity`",
 		},
 		{key: "block", kind: many(&g.block, reference("category")), doc: "Categories that are blocked, beside those of the parent"},
+		{
+			key: "unblock", kind: many(&g.unblock, reference("category")),
+			doc: "Categories that are not blocked after all, though the group has or inherits them. Only in a file that `extends` another, for what that marks `local: may_loosen`",
+		},
 		{key: "monitor", kind: many(&g.monitor, reference("category")), doc: "Categories that resolve and are recorded as a breach"},
 		{key: "only", kind: many(&g.only, domain()), doc: "Nothing but these names and what is below them"},
 		{
-			key: "inherit", kind: one(&g.inherit, reference("group")),
+			key: "inherit", kind: one(&g.inherit, reference("group")), graded: true,
 			doc: "The parent, of which the group takes all but its clients: `block`, `monitor` and `schedule` add, other keys replace",
 		},
 		{key: "safe_search", kind: mapping(&g.safeSearch), doc: "Search engines and YouTube in their safe form"},
 		{key: "schedule", kind: sections(&g.schedule), doc: "What a period blocks or unblocks"},
 		{
-			key: "shared", kind: one(&g.shared, boolean()),
+			key: "shared", kind: one(&g.shared, boolean()), graded: true,
 			doc: "Many people behind one address: no rate limit, alerts say \"person unknown\", incidents go by name. False where it is neither written nor inherited",
 		},
 		{
-			key: "trust_identity", kind: one(&g.trustIdentity, boolean()),
+			key: "trust_identity", kind: one(&g.trustIdentity, boolean()), graded: true,
 			doc: "Let a device into this group by `mac:`, `name:` or `host:` even where the group of its address blocks more: whoever knows a MAC or a name of this group can then have it. False where it is neither written nor inherited",
 		},
 		{
 			key: "alert_to", kind: many(&g.alertTo, reference("receiver")),
 			doc: "Replaces the receivers of every breach route that matches",
 		},
+		{key: "local", kind: one(&g.local, localKind()), doc: "`may_loosen`: a file that extends this one may do as it likes with the group and those that inherit from it, locked categories excepted"},
 	}
 }
 
@@ -113,8 +120,8 @@ type safeSearch struct {
 
 func (s *safeSearch) fields() []field {
 	return []field{
-		{key: "search", kind: one(&s.search, boolean()), def: "false", doc: "Search engines"},
-		{key: "youtube", kind: one(&s.youtube, enum("off", "moderate", "strict")), def: "off", doc: "YouTube's restricted mode"},
+		{key: "search", kind: one(&s.search, boolean()), def: "false", graded: true, doc: "Search engines"},
+		{key: "youtube", kind: one(&s.youtube, enum("off", "moderate", "strict")), def: "off", graded: true, doc: "YouTube's restricted mode"},
 	}
 }
 

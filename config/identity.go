@@ -91,7 +91,7 @@ func (c *checker) identities() {
 	c.cfg.Sources = identity.Config{Neighbours: i.neighbours.v}
 	for _, l := range i.leases.all {
 		c.regularFile(l)
-		c.cfg.Sources.Leases = append(c.cfg.Sources.Leases, c.path(l.v))
+		c.cfg.Sources.Leases = append(c.cfg.Sources.Leases, c.path(l))
 	}
 	if i.reverse.v {
 		for _, z := range c.zones {

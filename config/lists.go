@@ -150,18 +150,20 @@ type guard struct {
 	place
 	minShare value[int]
 	never    values[blocklist.Name]
+	local    value[string]
 }
 
 func (g *guard) fields() []field {
 	return []field{
 		{
-			key: "min_share", kind: one(&g.minShare, integer(0, 100)), def: "70",
+			key: "min_share", kind: one(&g.minShare, integer(0, 100)), def: "70", graded: true,
 			doc: "How many per cent of the last version's entries a new one must have; 0 takes any number",
 		},
 		{
 			key: "never", kind: many(&g.never, domain()), def: "[]",
 			doc: "Names that no fetched list may hold, beside those that schoolgate knows (search, operating systems, the NHS and such)",
 		},
+		{key: "local", kind: one(&g.local, localKind()), doc: "`may_loosen`: a file that extends this one may lower `min_share` and add to `never`"},
 	}
 }
 

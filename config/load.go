@@ -2,17 +2,18 @@ package config
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
+
+	"gopkg.in/yaml.v3"
 )
 
 //go:embed default.yaml
@@ -46,15 +47,32 @@ func ReadFile(path string) ([]byte, error) {
 // file names and at what the file leaves to the machine: host name, addresses, /etc/resolv.conf.
 // Lists are not read.
 func Parse(data []byte, path string) (*Config, error) {
-	absolute, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	cfg, err := load(&report{file: path}, data, filepath.Dir(absolute), thisMachine())
+	return parseWith(data, path, readFile)
+}
+
+// ParseFiles is Parse for files that were read before, as Config.Files has them, the first at path: of those that it
+// extends none is read again.
+func ParseFiles(files []SourceFile, path string) (*Config, error) {
+	return parseWith(files[0].Data, path, func(p string) ([]byte, error) {
+		for _, f := range files {
+			if f.Path == p {
+				return f.Data, nil
+			}
+		}
+		return nil, fs.ErrNotExist
+	})
+}
+
+func parseWith(data []byte, path string, open opener) (*Config, error) {
+	top, err := topSource(data, path)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Path = absolute
+	cfg, err := loadFiles(&report{file: path}, top, open, thisMachine())
+	if err != nil {
+		return nil, err
+	}
+	cfg.Path = top.path
 	return cfg, nil
 }
 
@@ -62,7 +80,11 @@ func Parse(data []byte, path string) (*Config, error) {
 // user's state directory.
 func Default() (*Config, error) {
 	m := thisMachine()
-	return load(&report{file: "(built-in default)"}, defaultFile, m.stateDir(), m)
+	cfg, err := load(&report{file: "(built-in default)"}, defaultFile, m.stateDir(), m)
+	if err == nil {
+		cfg.Files = nil // there is none to look at again
+	}
+	return cfg, err
 }
 
 // Starter writes the commented configuration that a school begins with. It loads as it is.
@@ -73,23 +95,40 @@ func Starter(w io.Writer) error {
 
 // load makes a Config of a file's content. Relative paths begin at dir.
 func load(r *report, data []byte, dir string, m machine) (*Config, error) {
-	root := parse(r, data)
-	if root == nil {
-		return nil, r.errors
-	}
-	var f file
-	mapping(&f).read(r, root, place{line: root.Line, column: root.Column})
-	c := checker{report: r, file: &f, machine: m, dir: dir}
-	digest := sha256.Sum256(data)
-	c.cfg.File, c.cfg.Hash = r.file, hex.EncodeToString(digest[:])
-	c.check()
+	return loadFiles(r, &source{name: r.file, path: filepath.Join(dir, filepath.Base(r.file)), dir: dir, called: filepath.Dir(r.file), data: data}, readFile, m)
+}
+
+// loadFiles is load for a file that may extend others.
+func loadFiles(r *report, top *source, open opener, m machine) (*Config, error) {
+	files := gather(r, top, open)
 	if len(r.errors) > 0 {
-		r.errors.sort()
+		r.errors.sort(files)
 		return nil, r.errors
 	}
-	r.warnings.sort()
+	c := checker{report: r, machine: m, top: top}
+	root := files[len(files)-1].root
+	for i, s := range slices.Backward(files[1:]) {
+		c.base = newBase(r, s, root, c.base, m)
+		root = merge(r, layer{rootPlace(root, s), root}, layer{rootPlace(files[i].root, files[i]), files[i].root})
+	}
+	c.file = new(file)
+	mapping(c.file).read(r, root, rootPlace(root, top))
+	c.cfg.File, c.cfg.Files = r.file, sourceFiles(files)
+	c.cfg.Hash = HashFiles(c.cfg.Files)
+	c.check()
+	c.loosened()
+	if len(r.errors) > 0 {
+		r.errors.sort(files)
+		return nil, r.errors
+	}
+	r.warnings.sort(files)
 	c.cfg.Warnings, c.cfg.NotEnforced = r.warnings, r.laterPaths()
 	return &c.cfg, nil
+}
+
+// rootPlace is the place of a file's mapping.
+func rootPlace(root *yaml.Node, s *source) place {
+	return place{line: root.Line, column: root.Column, file: s}
 }
 
 // maxFile bounds the configuration; lists of names have files of their own.

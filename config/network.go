@@ -95,11 +95,11 @@ func upstreamServer() scalar[string] {
 func (u *upstreams) fields() []field {
 	return []field{
 		{
-			key: "servers", kind: many(&u.servers, upstreamServer()),
+			key: "servers", kind: undivided(&u.servers, upstreamServer()),
 			doc: "`udp://192.0.2.1`, `tcp://192.0.2.1`, and encrypted `tls://192.0.2.1#dns.example` (DNS over TLS, RFC 7858), `https://dns.example/dns-query` (DNS over HTTPS, RFC 8484) or `quic://192.0.2.1#dns.example` (DNS over QUIC, RFC 9250); each with `:port` where it is another than usual. The certificate must be for the name behind `#`, for the host, or for the address where there is no name; there is no fall-back to clear text. A host name instead of an address needs `bootstrap`. Those of `/etc/resolv.conf` where none is written, without this resolver itself",
 		},
 		{
-			key: "bootstrap", kind: many(&u.bootstrap, text()), def: "[]",
+			key: "bootstrap", kind: undivided(&u.bootstrap, text()), def: "[]",
 			doc: "Plain servers, `udp://` or `tcp://` with an address, that are asked where servers are that are written with a host name: those above, and those of `zones`. Their answers are kept, and the last good ones used where they fail. They are asked nothing else",
 		},
 		{
@@ -175,6 +175,7 @@ type blocking struct {
 	rebind       value[bool]
 	rebindExempt values[blocklist.Name]
 	structured   value[int]
+	local        value[string]
 }
 
 func (b *blocking) fields() []field {
@@ -185,13 +186,14 @@ func (b *blocking) fields() []field {
 		},
 		{key: "ttl", kind: one(&b.ttl, duration(0, day)), def: "30s", doc: "How long clients may keep a blocked answer"},
 		{key: "page", kind: mapping(&b.page), def: "{}", doc: "The block page. Browsers show it for plain HTTP only"},
-		{key: "strip_ech", kind: one(&b.stripECH, boolean()), def: "true", doc: "Take the keys of Encrypted Client Hello out of answers"},
-		{key: "rebind_protection", kind: one(&b.rebind, boolean()), def: "true", doc: "Refuse private addresses for public names; zones, records and allowed names are exempt"},
+		{key: "strip_ech", kind: one(&b.stripECH, boolean()), def: "true", graded: true, doc: "Take the keys of Encrypted Client Hello out of answers"},
+		{key: "rebind_protection", kind: one(&b.rebind, boolean()), def: "true", graded: true, doc: "Refuse private addresses for public names; zones, records and allowed names are exempt"},
 		{key: "rebind_exempt", kind: many(&b.rebindExempt, domain()), def: "[]", doc: "Names that may have private addresses"},
 		{
 			key: "structured_errors", kind: one(&b.structured, integer(0, 65535)), def: "0",
 			doc: "Tell programs that ask over encrypted DNS who blocked, and whom to ask (`page.contact`), as JSON in the extended error (draft-ietf-dnsop-structured-dns-error). The code of the EDNS option by which they ask: none is assigned yet, so that this is for trials, such as 65100; 0: nobody is told",
 		},
+		{key: "local", kind: one(&b.local, localKind()), doc: "`may_loosen`: a file that extends this one may turn off what protects here, and exempt names"},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -269,6 +270,42 @@ func webURL() scalar[*url.URL] {
 				return nil, wrong("a secret is never written in clear", "holds a user name or password")
 			}
 			return u, nil
+		},
+	}
+}
+
+// mailAddress is an address of mail, without the name that may stand with it.
+func mailAddress() scalar[string] {
+	return scalar[string]{
+		words: "mail address", schema: object{"type": "string", "pattern": "@"},
+		parse: func(s string) (string, error) {
+			a, err := mail.ParseAddress(s)
+			if err != nil || strings.ContainsFunc(a.Address, func(c rune) bool { return c <= ' ' || c > '~' || c == '<' || c == '>' || c == '"' }) {
+				return "", wrong("write dsl@school.example", "%q is not a mail address", s)
+			}
+			return a.Address, nil
+		},
+	}
+}
+
+// submission is the port to which mail is handed in (RFC 6409).
+const submission = "587"
+
+// mailServer is a host, and a port if it is not the one for submission.
+func mailServer() scalar[string] {
+	return scalar[string]{
+		words: "host:port", schema: object{"type": "string", "minLength": 1},
+		parse: func(s string) (string, error) {
+			host, port, err := net.SplitHostPort(s)
+			if err != nil {
+				host, port = strings.Trim(s, "[]"), submission
+			}
+			_, notPort := strconv.ParseUint(port, 10, 16)
+			_, notAddress := netip.ParseAddr(host)
+			if u, err := url.Parse("//" + net.JoinHostPort(host, port)); notPort != nil || err != nil || u.Hostname() != host || notAddress != nil && strings.ContainsAny(host, ":/ \t") || host == "" {
+				return "", wrong("write smtp.school.example:587", "%q is not a mail server", s)
+			}
+			return net.JoinHostPort(host, port), nil
 		},
 	}
 }

@@ -49,7 +49,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 		printed = append(printed, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, &secret), fmt.Sprintf(verb, struct{ S Secret }{secret}),
 			fmt.Sprintf(verb, cfg), fmt.Sprintf(verb, *cfg))
 	}
-	if !bytes.Equal(cfg.Alerts.Receivers[0].Secret, secret) {
+	if !bytes.Equal(cfg.Alerts.Receivers[0].Secrets[0], secret) {
 		t.Error("the key of the secret in the environment is lost")
 	}
 	for _, text := range []string{"whsec_" + coded[:8], "whsec_" + coded + "!", coded, "whsec_" + strings.Repeat("QUFB", 30)} {

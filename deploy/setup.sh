@@ -30,6 +30,7 @@ tools=(
   dnsperf:dnsperf                 # questions while lists are compiled
   sqlite3:sqlite3                 # the backup of docs/install.md
   promtool:prometheus             # alert rules and dashboard queries
+  prometheus-alertmanager:prometheus-alertmanager   # the receiver of that type
   systemd-analyze:systemd         # the service unit
   python3:python3                 # the verifier of docs/alerts.md
   gcc:gcc                         # the race detector

@@ -6,10 +6,13 @@ import (
 	"schoolgate/blocklist"
 )
 
+// SelfTest ends the title of a category whose name was one with which schools test their filter.
+const SelfTest = ": self-test name"
+
 // The category of a breach that no category decided.
 const (
-	categoryRule = "rule"
-	categoryOnly = "only"
+	CategoryNameRule = "rule"
+	categoryOnly     = "only"
 	// No breach: whoever asks is the victim.
 	categoryRebinding = "rebinding"
 )
@@ -60,7 +63,7 @@ func (p *Policy) Attribution(e Event) Attribution {
 	}
 	if a.List == "builtin:iwf" || a.List == "builtin:ctiru" {
 		// They hold the public names with which schools test their filter, and nothing else.
-		a.Title += ": self-test name"
+		a.Title += SelfTest
 	}
 	return a
 }
@@ -106,7 +109,7 @@ func (p *Policy) categoryName(category int16) (name, title string) {
 	case CategoryNone:
 		return "", ""
 	case CategoryRule:
-		return categoryRule, "Blocked by a rule of the school"
+		return CategoryNameRule, "Blocked by a rule of the school"
 	case CategoryRebinding:
 		return categoryRebinding, "A public name that leads to the school's own network"
 	case CategoryOnly:

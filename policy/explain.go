@@ -29,6 +29,7 @@ type ExplainRule struct {
 	Entry  string `json:"entry,omitempty"`
 	Via    string `json:"via,omitempty"`
 	Line   int    `json:"line,omitempty"` // of the configuration
+	File   string `json:"file,omitempty"` // of the base that has the line; "" for the configuration's own
 	ID     string `json:"id,omitempty"`   // of an exception
 	Reason string `json:"reason,omitempty"`
 	By     string `json:"by,omitempty"`
@@ -76,7 +77,7 @@ func (p *Policy) ExplainClient(client Client, name blocklist.Name, at time.Time)
 	who := &Who{Group: groupIndex, Client: client}
 	v := p.decide(g, who, []byte(name), facts, at)
 	// Where no period changes what the name is listed under, only rules can end.
-	timed := p.clockIsWrong(at) || slices.ContainsFunc(g.changes, func(c change) bool { return (c.block|c.unblock)&facts.Listed != 0 })
+	timed := p.clockIsWrong(at) || p.isTimed(groupIndex, facts.Listed)
 	next := func(t time.Time) time.Time {
 		if !timed {
 			return p.nextExpiry(t)
@@ -100,8 +101,23 @@ func (p *Policy) ExplainClient(client Client, name blocklist.Name, at time.Time)
 		Passthru: "allow", Monitor: "monitor", Block: "block", LocalData: "local", Forward: "local",
 		NXDomain: "local", SelfData: "local", Localhost: "local", NotReady: "fail",
 	}[v.Action]
-	p.steps(&ex, v, a, g, name, at)
+	var own *Verdict
+	if p.base != nil && !p.passes(g, facts) {
+		judged := p.judge(g, Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}, who, []byte(name), facts, at)
+		if v.graver(judged) && p.ofSite(judged) {
+			own = &judged
+		}
+	}
+	p.steps(&ex, v, own, a, g, name, at)
 	return ex
+}
+
+// isTimed reports whether a period changes some of the categories for a group, by what it has itself or by the base.
+func (p *Policy) isTimed(groupIndex uint16, categories blocklist.Categories) bool {
+	if slices.ContainsFunc(p.groups[groupIndex].changes, func(c change) bool { return (c.block|c.unblock)&categories != 0 }) {
+		return true
+	}
+	return p.base != nil && p.heldBy[groupIndex] != holdsNothing && p.base.isTimed(uint16(p.heldBy[groupIndex]), categories)
 }
 
 // words says by what of a client its group was found.
@@ -140,8 +156,9 @@ func (ex *Explanation) say(n step, format string, args ...any) {
 	ex.Steps = append(ex.Steps, fmt.Sprintf("%d. ", n)+fmt.Sprintf(format, args...))
 }
 
-// steps tells the way to the verdict: the steps that said nothing, then the one that decided.
-func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name blocklist.Name, at time.Time) {
+// steps tells the way to the verdict: the steps that said nothing, then the one that decided. own, where it is not nil,
+// is what the configuration would have decided without its base.
+func (p *Policy) steps(ex *Explanation, v Verdict, own *Verdict, a Attribution, g asking, name blocklist.Name, at time.Time) {
 	locked := v.Action == Block && v.Categories&p.locked != 0
 	if locked {
 		ex.say(stepLocked, "locked categories: blocked for everybody as %s%s", strings.Join(a.Categories, ", "), entryText(a))
@@ -160,7 +177,14 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name
 		ex.say(stepLocal, "zones: zone %v is not open to group %s: does not exist", p.spec.Zones[v.Index].Names[0], g.Name)
 		return
 	}
-	ex.say(stepLocal, "records and zones: none has the name")
+	switch {
+	case own != nil && own.Action == LocalData:
+		ex.say(stepLocal, "records: one has the name%s", p.overruled(g))
+	case own != nil && (own.Action == Forward || own.Action == NXDomain):
+		ex.say(stepLocal, "zones: zone %v has the name%s", p.spec.Zones[own.Index].Names[0], p.overruled(g))
+	default:
+		ex.say(stepLocal, "records and zones: none has the name")
+	}
 
 	if is, special := map[Action]string{
 		NXDomain: "does not exist", SelfData: "this resolver itself", Localhost: "this machine",
@@ -170,6 +194,9 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name
 	}
 	ex.say(stepSpecial, "special names: not one")
 
+	if own != nil && own.Rule >= 0 {
+		ex.say(stepRules, "%s%s", p.byRule(p.spec.Rules[own.Rule]), p.overruled(g))
+	}
 	switch {
 	case v.Action == NotReady:
 		ex.say(stepRules, "a required list has never been loaded: SERVFAIL, never open by accident")
@@ -178,26 +205,22 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name
 		ex.say(stepRules, "help lines: never blocked, recorded or alerted")
 	case v.Rule >= 0:
 		r := p.spec.Rules[v.Rule]
-		word := "blocked"
-		if r.Allow {
-			word = "allowed"
-		}
-		ex.Rule = ExplainRule{List: a.List, Entry: a.Entry, Via: ViaRule.String(), Line: r.Line, ID: r.ID, Reason: r.Reason, By: r.By}
-		if r.ID != "" {
-			ex.say(stepRules, "exceptions: %s by exception %s of %s, until %s: %s", word, r.ID, r.By,
-				r.Expires.In(p.spec.Calendar.zone()).Format(time.RFC3339), r.Reason)
-		} else {
-			ex.say(stepRules, "rules: %s by the rule in line %d: %s", word, r.Line, r.Reason)
-		}
+		ex.Rule = ExplainRule{List: a.List, Entry: a.Entry, Via: ViaRule.String(), Line: r.Line, File: r.File, ID: r.ID, Reason: r.Reason, By: r.By}
+		ex.say(stepRules, "%s", p.byRule(r))
 		if !r.Allow {
 			return
 		}
+	case own != nil && own.Rule >= 0:
 	default:
 		ex.say(stepRules, "rules and exceptions: none for the name%s", p.expired(name, at))
 	}
 	if v.Allowed {
 		p.safeStep(ex, v, g)
-		ex.say(stepAnswer, "answer: looked up; what it leads to is checked against locked categories and blocking rules")
+		besides := ""
+		if v.Held {
+			besides = ", and against all that " + p.spec.Base.File + " blocks"
+		}
+		ex.say(stepAnswer, "answer: looked up; what it leads to is checked against locked categories and blocking rules%s", besides)
 		return
 	}
 
@@ -205,7 +228,9 @@ func (p *Policy) steps(ex *Explanation, v Verdict, a Attribution, g asking, name
 		ex.say(stepOnly, "only: outside the allow-list of group %s: blocked", g.Name)
 		return
 	}
-	if g.OnlySet {
+	if own != nil && own.Category == CategoryOnly {
+		ex.say(stepOnly, "only: outside the allow-list of group %s; %s tells of it as something graver", g.Name, p.spec.Base.File)
+	} else if g.OnlySet {
 		ex.say(stepOnly, "only: in the allow-list of group %s", g.Name)
 	} else {
 		ex.say(stepOnly, "only: group %s has no allow-list", g.Name)
@@ -245,6 +270,32 @@ func (p *Policy) safeStep(ex *Explanation, v Verdict, g asking) {
 	ex.say(stepSafeSearch, "safe search: not for this name and group")
 }
 
+// byRule says what a rule or an exception does, and whose it is.
+func (p *Policy) byRule(r Rule) string {
+	word := "blocked"
+	if r.Allow {
+		word = "allowed"
+	}
+	if r.ID != "" {
+		return fmt.Sprintf("exceptions: %s by exception %s of %s, until %s: %s", word, r.ID, r.By,
+			r.Expires.In(p.spec.Calendar.zone()).Format(time.RFC3339), r.Reason)
+	}
+	return fmt.Sprintf("rules: %s by the rule in %s: %s", word, r.place(), r.Reason)
+}
+
+// place says where a rule stands.
+func (r *Rule) place() string {
+	if r.File != "" {
+		return fmt.Sprintf("line %d of %s", r.Line, r.File)
+	}
+	return fmt.Sprintf("line %d", r.Line)
+}
+
+// overruled says why something of the site's own has no effect for a group.
+func (p *Policy) overruled(g asking) string {
+	return fmt.Sprintf("; it has no effect: %s does not let group %s have that name, and does not say local: may_loosen", p.spec.Base.File, g.Name)
+}
+
 // expired says which rule for the name has ended, for those who wonder.
 func (p *Policy) expired(name blocklist.Name, at time.Time) string {
 	for _, r := range p.spec.Rules {
@@ -252,7 +303,7 @@ func (p *Policy) expired(name blocklist.Name, at time.Time) string {
 			continue
 		}
 		if slices.ContainsFunc(r.Names, func(n blocklist.Name) bool { return n.Covers(name) }) {
-			which := fmt.Sprintf("the one in line %d", r.Line)
+			which := "the one in " + r.place()
 			if r.ID != "" {
 				which = "exception " + r.ID
 			}

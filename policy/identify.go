@@ -231,7 +231,7 @@ func (p *Policy) compileDevices() error {
 	d.admits = make([]bool, len(p.groups)*len(p.groups))
 	for to := range p.groups {
 		for from := range p.groups {
-			d.admits[to*len(p.groups)+from] = to == from || p.groups[to].TrustIdentity || p.blocksAtLeast(&p.groups[to], &p.groups[from])
+			d.admits[to*len(p.groups)+from] = to == from || p.groups[to].TrustIdentity || p.blocksAtLeast(&p.groups[to], &p.groups[from], p.reached(&p.groups[to]))
 		}
 	}
 	return nil
@@ -255,17 +255,10 @@ func (p *Policy) AdmitsNobody(groupIndex uint16) bool {
 
 // blocksAtLeast reports whether a group blocks, whatever the time, all that another blocks: its categories,
 // what is outside its allow-list, and the open forms of search engines. Rules and exceptions, which people decide
-// name by name, do not count.
-func (p *Policy) blocksAtLeast(g, other *group) bool {
+// name by name, do not count. reached are the categories that can be open to the group at all.
+func (p *Policy) blocksAtLeast(g, other *group, reached blocklist.Categories) bool {
 	if other.OnlySet && (!g.OnlySet || slices.ContainsFunc(g.Only, func(n blocklist.Name) bool { return !covered(n, other.Only) })) {
 		return false
-	}
-	reached := ^blocklist.Categories(0)
-	if g.OnlySet { // only what its allow-list has can be open
-		reached = 0
-		for _, n := range g.Only {
-			reached |= p.set.Match([]byte(n))
-		}
 	}
 	for category := range (reached &^ p.locked &^ p.trials).All() {
 		if !always(g, other, category) {
@@ -285,6 +278,26 @@ func (p *Policy) blocksAtLeast(g, other *group) bool {
 		}
 	}
 	return true
+}
+
+// reached are the categories that can be open to a group: of one with an allow-list, those that have a name of it.
+func (p *Policy) reached(g *group) blocklist.Categories {
+	if !g.OnlySet {
+		return ^blocklist.Categories(0)
+	}
+	var reached blocklist.Categories
+	for _, n := range g.Only {
+		reached |= p.set.Match([]byte(n))
+	}
+	return reached
+}
+
+// BlocksAtLeast reports whether a group blocks all that another blocks, whatever the time and the lists; false for
+// groups that there are not.
+func (p *Policy) BlocksAtLeast(group, other string) bool {
+	i, err := p.groupIndex(group)
+	j, errOther := p.groupIndex(other)
+	return err == nil && errOther == nil && p.blocksAtLeast(&p.groups[i], &p.groups[j], ^blocklist.Categories(0))
 }
 
 func covered(n blocklist.Name, by []blocklist.Name) bool {

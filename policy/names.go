@@ -35,6 +35,7 @@ type special uint8
 const (
 	specialNone special = iota
 	specialNXDomain
+	specialUnused // the same, and nobody is served by it: where nothing else is said of the name
 	specialSelf
 	specialLocalhost
 )
@@ -58,13 +59,13 @@ var specials = func() map[string]special {
 		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa",
 		"d.f.ip6.arpa", "8.e.f.ip6.arpa", "9.e.f.ip6.arpa", "a.e.f.ip6.arpa", "b.e.f.ip6.arpa", "8.b.d.0.1.0.0.2.ip6.arpa",
 	} {
-		m[n] = specialNXDomain
+		m[n] = specialUnused
 	}
 	for i := 16; i < 32; i++ {
-		m[strconv.Itoa(i)+".172.in-addr.arpa"] = specialNXDomain
+		m[strconv.Itoa(i)+".172.in-addr.arpa"] = specialUnused
 	}
 	for i := 64; i < 128; i++ {
-		m[strconv.Itoa(i)+".100.in-addr.arpa"] = specialNXDomain
+		m[strconv.Itoa(i)+".100.in-addr.arpa"] = specialUnused
 	}
 	return m
 }()

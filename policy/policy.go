@@ -31,6 +31,10 @@ type Policy struct {
 	trials       blocklist.Categories // those of lists on trial
 	expiries     []time.Time          // of rules, ascending
 	safeHosts    []blocklist.Name     // two of each engine
+
+	base   *Policy // what the configuration extends, nil: nothing
+	isBase bool
+	heldBy []int32 // by group: which one of base holds for it, or holdsNothing
 }
 
 // group is a Group with its inheritance resolved.
@@ -53,23 +57,30 @@ func Compile(spec Spec, set *blocklist.Set, ready bool) (*Policy, error) {
 		return nil, fmt.Errorf("%d categories: there can be %d", len(spec.Categories), blocklist.MaxCategories)
 	}
 	p := &Policy{spec: spec, set: set, ready: ready, names: names{}}
-	if err := p.compileCategories(); err != nil {
+	if err := p.compile(); err != nil {
 		return nil, err
 	}
-	for _, prefix := range spec.Access {
+	return p, nil
+}
+
+func (p *Policy) compile() error {
+	if err := p.compileCategories(); err != nil {
+		return err
+	}
+	for _, prefix := range p.spec.Access {
 		p.access.Insert(prefix, struct{}{})
 	}
 	if err := p.compileGroups(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.compileDevices(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.compileNames(); err != nil {
-		return nil, err
+		return err
 	}
 	p.current.Store(&hours{}) // of no moment
-	return p, nil
+	return p.compileBase()
 }
 
 func (p *Policy) compileCategories() error {
@@ -135,6 +146,7 @@ func (p *Policy) groupIndex(name string) (uint16, error) {
 // monitor add, the other keys replace.
 func (p *Policy) inherit(index uint16) (group, error) {
 	g := group{Group: p.spec.Groups[index]}
+	var unblocked blocklist.Categories // by those nearer than the one at hand
 	for at := index; ; {
 		from := p.spec.Groups[at]
 		g.ancestry = append(g.ancestry, at)
@@ -150,7 +162,12 @@ func (p *Policy) inherit(index uint16) (group, error) {
 		if err != nil {
 			return g, fmt.Errorf("group %q: schedule: %w", from.Name, err)
 		}
-		g.usual.block |= block
+		unblock, err := p.mask(from.Unblock)
+		if err != nil {
+			return g, fmt.Errorf("group %q: unblock: %w", from.Name, err)
+		}
+		unblocked |= unblock
+		g.usual.block |= block &^ unblocked
 		g.usual.monitor |= monitor
 		g.changes = append(g.changes, changes...)
 		if !g.OnlySet && from.OnlySet {
@@ -314,12 +331,20 @@ func (p *Policy) DecideKnown(who *Who, name []byte, f Facts, at time.Time) Verdi
 }
 
 func (p *Policy) decide(g asking, who *Who, name []byte, f Facts, at time.Time) Verdict {
-	groupIndex := who.Group
-	v := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
+	v := Verdict{Group: who.Group, Category: CategoryNone, Rule: -1, Index: -1}
 	if p.passes(g, f) {
 		return v
 	}
-	listed := f.Listed
+	v = p.judge(g, v, who, name, f, at)
+	if p.base != nil && p.ofSite(v) {
+		return p.held(v, who, name, f, at)
+	}
+	return v
+}
+
+// judge is decide for what is of concern, without regard to a base.
+func (p *Policy) judge(g asking, v Verdict, who *Who, name []byte, f Facts, at time.Time) Verdict {
+	groupIndex, listed := who.Group, f.Listed
 	var buf [16]*node
 	path, whole := buf[:0], false
 	if f.Named { // else no node has a say
@@ -348,6 +373,11 @@ func (p *Policy) decide(g asking, who *Who, name []byte, f Facts, at time.Time) 
 		switch n.special {
 		case specialNone:
 			continue
+		case specialUnused:
+			if p.isBase {
+				continue // a site may have such zones of its own
+			}
+			v.Action = NXDomain
 		case specialNXDomain:
 			v.Action = NXDomain
 		case specialSelf:
@@ -395,29 +425,42 @@ func (p *Policy) decide(g asking, who *Who, name []byte, f Facts, at time.Time) 
 // categories. v is the question's verdict, Passthru or Monitor; what comes back is it, or a graver one. client, nil
 // where it is not known, is who asked.
 func (p *Policy) Recheck(v Verdict, client *Client, via Via, target []byte, at time.Time) Verdict {
+	next, ofSite := p.recheck(v, client, via, target, at)
+	return p.recheckHeld(v, next, ofSite, func(base *Policy, v Verdict) Verdict { return base.Recheck(v, client, via, target, at) })
+}
+
+// recheck is Recheck without regard to a base. It reports whether a rule had the say that the base does not have.
+func (p *Policy) recheck(v Verdict, client *Client, via Via, target []byte, at time.Time) (next Verdict, ofSite bool) {
 	g := p.asking(v.Group, at)
 	listed := p.set.Match(target)
 	var buf [16]*node
 	path, _ := p.names.walk(target, buf[:0])
 	if listed&p.locked != 0 {
-		return p.blocked(g, v, listed, p.locked|g.block, via, nil, nil, false)
+		return p.blocked(g, v, listed, p.locked|g.block, via, nil, nil, false), false
 	}
 	if slices.ContainsFunc(path, func(n *node) bool { return n.helpline }) {
-		return v
+		return v, false
 	}
 	if rule := p.rule(path, g.group, client, at); rule >= 0 {
+		ofSite = p.base != nil && int(rule) >= len(p.base.spec.Rules)
 		if p.spec.Rules[rule].Allow {
-			return v
+			return v, ofSite
 		}
 		v.Rule = rule
-		return p.blockedByRule(v, via, nil, false)
+		return p.blockedByRule(v, via, nil, false), ofSite
 	}
-	return p.recheckCategories(g, v, listed, via)
+	return p.recheckCategories(g, v, listed, via), false
 }
 
 // RecheckAddr judges an address of an answer, as Recheck does a name. Such a breach is low at most:
 // an address is shared by many sites. name is the question's.
 func (p *Policy) RecheckAddr(v Verdict, name []byte, addr netip.Addr, at time.Time) Verdict {
+	next := p.recheckAddr(v, name, addr, at)
+	return p.recheckHeld(v, next, false, func(base *Policy, v Verdict) Verdict { return base.RecheckAddr(v, name, addr, at) })
+}
+
+// recheckAddr is RecheckAddr without regard to a base.
+func (p *Policy) recheckAddr(v Verdict, name []byte, addr netip.Addr, at time.Time) Verdict {
 	g := p.asking(v.Group, at)
 	listed := p.set.MatchAddr(addr)
 	was := v

@@ -163,6 +163,11 @@ func (p *Policy) nextChange(h *hours, moment time.Time) (next time.Time) {
 	if t := p.nextExpiry(moment); !t.IsZero() && (next.IsZero() || t.Before(next)) {
 		next = t
 	}
+	if p.base != nil {
+		if t := p.base.NextChange(moment); !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
 	return next
 }
 

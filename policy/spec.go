@@ -39,6 +39,12 @@ type Spec struct {
 	// Built is when this program was made; zero: unknown. A clock that shows an earlier time is wrong: then
 	// nothing that depends on the time lets anything through.
 	Built time.Time
+	// Base, where it is not nil, is what the configuration extends: nothing here lets through what that blocks, but for
+	// what it marks so (base.go). Its Rules, Records and Zones come first in those here, at the same places, and
+	// its Categories are those here, but for what is locked since. Its groups block no category that a site may loosen. It may have a Base itself.
+	Base *Spec
+	// File is what messages call the file of a Base.
+	File string
 }
 
 // Category is a kind of content, with what becomes of a name in it.
@@ -70,6 +76,10 @@ type Group struct {
 	TrustIdentitySet bool
 	Block            []string // names of categories
 	Monitor          []string // names of categories
+	// Unblock are categories that the group does not block after all: of its own Block and of what it inherits.
+	Unblock []string
+	// MayLoosen, in a Base, lets a site do as it likes with the group and its heirs, locked categories excepted.
+	MayLoosen bool
 	// Schedule is what changes by the time of the day. It adds to the parent's.
 	Schedule []Change
 	// Only, where OnlySet, is the list of names outside of which everything is blocked.
@@ -103,6 +113,7 @@ type Rule struct {
 	Expires  time.Time // zero: never
 	Severity Severity  // of a breach by a blocking rule
 	Line     int       // where it stands in the configuration
+	File     string    // of a base; "" for the configuration's own
 }
 
 // ClientPattern names a client by what is written for it: exactly one field is set.

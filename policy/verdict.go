@@ -78,6 +78,9 @@ type Verdict struct {
 	// Allowed says that a rule or a helpline let the question pass: its answer is checked against
 	// locked categories and blocking rules only.
 	Allowed bool
+	// Held says that it was a rule of the site's own, where the base does not allow the name: the answer is checked
+	// against all that the base blocks.
+	Held bool
 	// NoDataBelow says that something below a blocked name is allowed, so that the answer must
 	// not be NXDOMAIN (RFC 8020).
 	NoDataBelow bool

@@ -49,7 +49,9 @@ type Spec struct {
 	// number may be another then.
 	TrialName string
 
-	Line, Column int // where it stands in the configuration
+	// File is what the configuration is called that has it, where it is one that another extends; else "".
+	File         string
+	Line, Column int // where it stands there
 }
 
 // Options are what a Loader works with. The zero value is one that keeps nothing.

@@ -97,7 +97,7 @@ func check(ctx context.Context, inv *invocation, fetch bool, diff string, progre
 	result.Problems = append(append(result.Problems, broken...), missing...)
 	for _, f := range failing {
 		asked := func(l feed.Loaded) bool {
-			return (l.URL != "" || l.Zone != nil) && !filter.NeedsService(l) && l.Line == f.Line && l.Column == f.Column
+			return (l.URL != "" || l.Zone != nil) && !filter.NeedsService(l) && cmp.Or(l.File, cfg.File) == f.File && l.Line == f.Line && l.Column == f.Column
 		}
 		if fetch && slices.ContainsFunc(filter.Lists, asked) {
 			result.Problems = append(result.Problems, f)
@@ -118,7 +118,7 @@ func check(ctx context.Context, inv *invocation, fetch bool, diff string, progre
 	for _, l := range filter.Lists {
 		if l.List != nil && l.List.Skipped > 0 {
 			result.Warnings = append(result.Warnings, config.Error{
-				File: cfg.File, Line: l.Line, Column: l.Column,
+				File: cmp.Or(l.File, cfg.File), Line: l.Line, Column: l.Column,
 				Problem: fmt.Sprintf("list %s: %s skipped", l.ID, daemon.Plural(l.List.Skipped, "line", "lines")), Hint: "see `schoolgate lists lint`",
 			})
 		}

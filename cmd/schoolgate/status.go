@@ -82,6 +82,9 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		fmt.Fprintf(w, "               the file on disk differs from what is in force since %s\n", s.Config.Since.Format(time.RFC3339))
 	}
 	fmt.Fprintf(w, "hash           %s\n", s.Config.Hash)
+	for _, f := range s.Config.Extends {
+		fmt.Fprintf(w, "extends        %s, hash %s\n", f.Path, f.Hash)
+	}
 	for _, a := range s.Listen.DNS {
 		fmt.Fprintf(w, "DNS            %v\n", a)
 	}
@@ -168,7 +171,11 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	return table(w, func(line func(string, ...any)) {
 		line("RECEIVER\tALERTS WAITING\tOLDEST")
 		for _, q := range s.AlertQueue {
-			line("%s\t%d\t%s", q.Receiver, q.Length, orDash(q.Oldest))
+			oldest := orDash(q.Oldest)
+			if q.Disabled {
+				oldest += " (DISABLED: it took nothing)"
+			}
+			line("%s\t%d\t%s", q.Receiver, q.Length, oldest)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package alert
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -24,6 +25,7 @@ type memory struct {
 	mu       sync.Mutex
 	alerts   []breach.Alert
 	outcomes []settled
+	gone     []breach.Alert
 	broken   bool
 }
 
@@ -42,6 +44,9 @@ func (m *memory) Due(_ context.Context, receiver string, now time.Time, limit in
 	defer m.mu.Unlock()
 	if m.broken {
 		return nil, errBroken
+	}
+	if slices.ContainsFunc(m.gone, func(a breach.Alert) bool { return a.Receiver == receiver }) {
+		return nil, nil
 	}
 	var due []breach.Alert
 	for _, a := range m.alerts {
@@ -63,6 +68,11 @@ func (m *memory) Settle(ctx context.Context, id string, o breach.Outcome) error 
 		return err
 	}
 	m.outcomes = append(m.outcomes, settled{id, o})
+	for _, a := range m.alerts {
+		if a.ID == id && o.State == breach.Gone {
+			m.gone = append(m.gone, a)
+		}
+	}
 	m.alerts = slices.DeleteFunc(m.alerts, func(a breach.Alert) bool { return a.ID == id && o.State != breach.Pending })
 	for i := range m.alerts {
 		if m.alerts[i].ID == id {
@@ -85,6 +95,20 @@ func (m *memory) Enqueue(_ context.Context, alerts ...breach.Alert) error {
 	default:
 	}
 	return nil
+}
+
+func (m *memory) Revive(ctx context.Context, receiver string) error {
+	m.mu.Lock()
+	var again []breach.Alert
+	m.gone = slices.DeleteFunc(m.gone, func(a breach.Alert) bool {
+		if a.Receiver == receiver {
+			a.Attempts, a.Next = 0, time.Time{}
+			again = append(again, a)
+		}
+		return a.Receiver == receiver
+	})
+	m.mu.Unlock()
+	return m.Enqueue(ctx, again...)
 }
 
 func (m *memory) Queue(context.Context) ([]breach.QueueState, error) { return nil, nil }
@@ -117,7 +141,7 @@ func response(status int) *http.Response {
 var secret = []byte("0123456789abcdef0123456789abcdef")
 
 func webhook(name, url string) Receiver {
-	return Receiver{Name: name, Type: TypeWebhook, URL: url, Secret: secret}
+	return Receiver{Name: name, Type: TypeWebhook, URL: url, Secrets: [][]byte{secret}}
 }
 
 // run starts a Dispatcher and returns it with what stops it.
@@ -197,4 +221,14 @@ func eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatal("still not: " + what)
 		}
 	}
+}
+
+// readAll returns the body of a request.
+func readAll(t testing.TB, r *http.Request) string {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(body)
 }

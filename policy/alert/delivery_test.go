@@ -61,6 +61,32 @@ func TestAnAlertIsAStandardWebhook(t *testing.T) {
 	}
 }
 
+func TestTwoSecretsSignTwice(t *testing.T) {
+	other := []byte("fedcba9876543210fedcba9876543210")
+	verified := make(chan []error, 1)
+	s := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
+		body := []byte(readAll(t, r))
+		var errs []error
+		for _, key := range [][]byte{secret, other, []byte("another one, that is of neither.")} {
+			verifier, err := standardwebhooks.NewWebhook("whsec_" + base64.StdEncoding.EncodeToString(key))
+			if err != nil {
+				t.Error(err)
+			}
+			errs = append(errs, verifier.Verify(body, r.Header))
+		}
+		verified <- errs
+	})
+	r := webhook("dsl", s.URL)
+	r.Secrets = [][]byte{secret, other}
+	d := dispatcher(t, Config{Receivers: []Receiver{r}})
+	if got := d.Test(t.Context(), "dsl"); !got[0].OK {
+		t.Errorf("got %+v", got)
+	}
+	if errs := <-verified; errs[0] != nil || errs[1] != nil || errs[2] == nil {
+		t.Errorf("by the first, the second and a third secret: %v", errs)
+	}
+}
+
 // hijack answers with bytes as they are and closes the connection.
 func hijack(answer string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -73,7 +99,7 @@ func hijack(answer string) http.HandlerFunc {
 	}
 }
 
-func TestHowAReceiverMayAnswer(t *testing.T) {
+func TestHowAReceiverMayAnswerWhateverItsType(t *testing.T) {
 	var followed atomic.Bool
 	elsewhere := receiver(t, func(http.ResponseWriter, *http.Request) { followed.Store(true) })
 	status := func(code int) http.HandlerFunc {
@@ -95,6 +121,9 @@ func TestHowAReceiverMayAnswer(t *testing.T) {
 		"200":                      {status(200), breach.Delivered, "HTTP 200", 0},
 		"202":                      {status(202), breach.Delivered, "HTTP 202", 0},
 		"500":                      {status(500), breach.Pending, "HTTP 500", 5 * second},
+		"502":                      {status(502), breach.Pending, "HTTP 502", 5 * second},
+		"504":                      {status(504), breach.Pending, "HTTP 504", 5 * second},
+		"429 without a time":       {status(429), breach.Pending, "HTTP 429", 5 * second},
 		"404":                      {status(404), breach.Pending, "HTTP 404", 5 * second},
 		"410 stops":                {status(410), breach.Gone, "HTTP 410", 0},
 		"410, whatever it asks":    {asks(410, "60"), breach.Gone, "HTTP 410", 0},
@@ -118,27 +147,31 @@ func TestHowAReceiverMayAnswer(t *testing.T) {
 		"a header without end":                 {hijack("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100_000) + "\r\n\r\n"), breach.Pending, "exceeded 65536 bytes", 5 * second},
 		"a body of a gigabyte is not read out": {endless, breach.Delivered, "HTTP 200", 0},
 	} {
-		t.Run(what, func(t *testing.T) {
+		for _, kind := range Types() {
+			if kind == TypeEmail {
+				continue
+			}
 			url := "http://127.0.0.1:1/token-in-the-path" // port 1 has no listener
 			if c.answer != nil {
 				url = receiver(t, c.answer).URL + "/token-in-the-path"
 			}
 			outbox := newMemory()
-			outbox.alerts = []breach.Alert{{ID: "msg_1", Receiver: "dsl", Body: []byte("{}")}}
+			outbox.alerts = []breach.Alert{{ID: "msg_1", Receiver: "dsl", Body: incidentBody(notice(nil), "", false)}}
 			run(t, Options{
-				Config: Config{Receivers: []Receiver{webhook("dsl", url)}}, Outbox: outbox, Now: func() time.Time { return tenPast },
+				Config: Config{Receivers: []Receiver{{Name: "dsl", Type: kind, URL: url, Secrets: [][]byte{secret}}}}, Outbox: outbox,
+				Now: func() time.Time { return tenPast },
 			})
 			eventually(t, "settled", func() bool { return len(outbox.settled()) == 1 })
 			got := outbox.settled()[0].Outcome
 			if got.State != c.state || !strings.Contains(got.Status, c.status) || strings.Contains(got.Status, "token") {
-				t.Errorf("it is %q, %q; want %q, %q", got.State, got.Status, c.state, c.status)
+				t.Errorf("%s by %s: it is %q, %q; want %q, %q", what, kind, got.State, got.Status, c.state, c.status)
 			}
 			if c.state == breach.Pending {
 				if wait := got.Next.Sub(tenPast); wait < c.after || wait > c.after+c.after/10 {
-					t.Errorf("the next try is in %v, want %v and up to a tenth more", wait, c.after)
+					t.Errorf("%s by %s: the next try is in %v, want %v and up to a tenth more", what, kind, wait, c.after)
 				}
 			}
-		})
+		}
 	}
 	if followed.Load() {
 		t.Error("a redirect was followed")
@@ -212,7 +245,7 @@ func TestTheTriesOfOneAlert(t *testing.T) {
 				t.Errorf("try %d has the id %q", i+1, tries[i].id)
 			}
 		}
-		want := settled{"msg_1", breach.Outcome{State: breach.Failed, Status: "HTTP 500"}}
+		want := settled{"msg_1", breach.Outcome{State: breach.Gone, Status: "HTTP 500"}}
 		if diff := cmp.Diff(want, outbox.settled()[9]); diff != "" {
 			t.Error(diff)
 		}
@@ -230,7 +263,8 @@ func TestWhatWasGivenUpIsSaidAndTriedAgainWhenAsked(t *testing.T) {
 	d, _ := run(t, Options{Config: Config{Receivers: []Receiver{webhook("dsl", s.URL)}}, Outbox: l})
 	must(t, l.Enqueue(t.Context(), breach.Alert{ID: "msg_1", Receiver: "dsl", Body: []byte("{}")}))
 	eventually(t, "given up", func() bool { return len(d.Problems()) == 1 })
-	want := []string{`alerts: 1 to the receiver "dsl" were given up (schoolgate alert retry msg_1 tries again)`}
+	want := []string{`alerts: the receiver "dsl" is disabled, for it took none: 0 wait and 1 were given up ` +
+		`(once it works: schoolgate alert test dsl, or alert retry msg_1)`}
 	if diff := cmp.Diff(want, d.Problems()); diff != "" {
 		t.Error(diff)
 	}

@@ -70,8 +70,18 @@ func (c *Config) digestRoutes() map[string][]Route {
 // digestKey names what a route tells, and when, in the record. To whom is not in it: a receiver that is added is told
 // as much as the others.
 func (r Route) digestKey() string {
-	severities := slices.Sorted(slices.Values(r.Severities))
-	return fmt.Sprintf("severity %s, days %07b at minute %d", strings.Join(severities, " "), r.Digest.Days, r.Digest.Minute)
+	var key strings.Builder
+	for _, c := range []struct {
+		name  string
+		words []string
+	}{
+		{"severity", r.Severities}, {"category", r.Categories}, {"group", r.Groups}, {"site", r.Sites}, {"during", r.During}, {"outside", r.Outside},
+	} {
+		if len(c.words) > 0 {
+			fmt.Fprintf(&key, "%s %s, ", c.name, strings.Join(slices.Sorted(slices.Values(c.words)), " "))
+		}
+	}
+	return fmt.Sprintf("%sdays %07b at minute %d", &key, r.Digest.Days, r.Digest.Minute)
 }
 
 func (d *Dispatcher) digest(ctx context.Context, route string, routes []Route) (err error) {
@@ -139,18 +149,23 @@ func (d *Dispatcher) compose(ctx context.Context, config *Config, routes []Route
 	return alerts, nil
 }
 
-// digestReceivers returns the names of those who are told of an incident by one of the routes, each once.
-func (c *Config) digestReceivers(routes []Route, i *breach.Digestible) (names []string) {
-	for _, r := range routes {
-		if len(r.Severities) > 0 && !slices.Contains(r.Severities, i.Severity) {
-			continue
+// digestReceivers returns the names of those who are told of an incident by one of the routes, each once, as Told does.
+// Alertmanager is for what goes on, and is sent no digest.
+func (c *Config) digestReceivers(routes []Route, i *breach.Digestible) []string {
+	names := c.told(Subject{
+		Severity: i.Severity, Category: i.Category, Group: i.Group, Site: i.Site, Time: i.First, Client: i.Client,
+		AlertTo: i.AlertTo, AlertToSet: i.AlertToSet,
+	}, func(yield func(*Route) bool) {
+		for i := range routes {
+			if !yield(&routes[i]) {
+				return
+			}
 		}
-		if i.AlertToSet {
-			return appendNew(nil, i.AlertTo)
-		}
-		names = appendNew(names, r.To)
-	}
-	return names
+	})
+	return slices.DeleteFunc(names, func(name string) bool {
+		r := c.receiver(name)
+		return r != nil && r.Type == TypeAlertmanager
+	})
 }
 
 // digestID is another one for each record, route, receiver and due time, and the same however often it is made.

@@ -22,13 +22,6 @@ import (
 	"schoolgate/policy/breach"
 )
 
-func london(t testing.TB) *time.Location {
-	t.Helper()
-	zone, err := time.LoadLocation("Europe/London")
-	must(t, err)
-	return zone
-}
-
 var schoolDays = Times{Days: 0b0111110, Minute: 15*60 + 45}
 
 func TestWhenADigestIsDue(t *testing.T) {
@@ -70,6 +63,7 @@ type ledger struct {
 	told   map[string]breach.Told
 	alerts map[string]breach.Alert // by ID
 	spans  [][2]time.Time          // that were told
+	names  []breach.NameCount      // of each incident
 	fails  int                     // how many of the next Digests fail, after they have been stored
 }
 
@@ -94,8 +88,11 @@ func (l *ledger) Unclosed(context.Context, time.Time, func(breach.Digestible) er
 	return nil
 }
 
-func (l *ledger) NamesOf(context.Context, *breach.Digestible) ([]breach.NameCount, error) {
-	return nil, nil
+func (l *ledger) NamesOf(_ context.Context, d *breach.Digestible) ([]breach.NameCount, error) {
+	if d.Confidential {
+		return nil, nil
+	}
+	return l.names, nil
 }
 
 func (l *ledger) Digest(_ context.Context, route string, told breach.Told, alerts ...breach.Alert) error {
@@ -120,7 +117,7 @@ func TestEachDigestIsSentOnceAtItsTime(t *testing.T) {
 	book := &ledger{now: func() time.Time { return now }, told: map[string]breach.Told{}, alerts: map[string]breach.Alert{}}
 	start := func() *Dispatcher {
 		config := school()
-		config.Zone = zone
+		config.Calendar.Zone = zone
 		d, err := New(Options{Config: config, Outbox: newMemory(), Register: book, Now: book.now})
 		must(t, err)
 		return d
@@ -160,7 +157,7 @@ func TestAfterATimeWithoutSchoolgateOneDigestTellsOfAll(t *testing.T) {
 	now := time.Date(2026, 11, 16, 12, 0, 0, 0, zone) // Monday
 	book := &ledger{now: func() time.Time { return now }, told: map[string]breach.Told{}, alerts: map[string]breach.Alert{}}
 	config := school()
-	config.Zone = zone
+	config.Calendar.Zone = zone
 	at := func(when time.Time, want int) {
 		t.Helper()
 		d, err := New(Options{Config: config, Outbox: newMemory(), Register: book, Now: book.now})
@@ -418,5 +415,60 @@ func TestRoutesThatMatchTheSameAreOne(t *testing.T) {
 	}
 	if !slices.Equal(slices.Sorted(maps.Keys(config.digestRoutes())), []string{"severity low medium, days 0111110 at minute 945"}) {
 		t.Error("they are two")
+	}
+}
+
+// digestLetter is the letter of a digest of two days, of incidents with a title.
+func digestLetter(t testing.TB, full bool, title string) Letter {
+	t.Helper()
+	config := school()
+	config.Calendar.Zone = london(t)
+	if title == hostile {
+		config.Site = hostile
+	}
+	page := newDigestPage(tenPast.AddDate(0, 0, -2), tenPast)
+	book := &ledger{names: []breach.NameCount{{Name: "www.example.org", Count: 2}, {Name: title, Count: 1}}}
+	i := breach.Digestible{
+		Seq: 1, ID: "01JD3V5M8ZAAAAAAAAAAAAAAAA", Site: "winchelsea", Severity: "low", Category: "gaming", Title: title, Group: "year7", Action: "block",
+		State: breach.StateNew, Client: policy.Client{Addr: pupil, Name: title, User: title}, Count: 3, First: tenPast.Add(-time.Hour), Last: tenPast.Add(-time.Minute),
+	}
+	older := i
+	older.Seq, older.ID, older.Group, older.State, older.First = 2, "01JD3V5M8ZBBBBBBBBBBBBBBBB", title, breach.StateInHand, tenPast.AddDate(0, 0, -9)
+	secret := i
+	secret.Seq, secret.Severity, secret.Category, secret.Title, secret.Confidential = 3, "critical", "iwf", "Child sexual abuse (IWF list)", true
+	for _, one := range []breach.Digestible{i, secret} {
+		page.happened(&one)
+		page.unclosed(&one)
+	}
+	page.unclosed(&older)
+	body, err := page.body(t.Context(), book, &config, full, tenPast)
+	must(t, err)
+	return letter(body, config.zone())
+}
+
+func TestAlertmanagerIsSentNoDigest(t *testing.T) {
+	config := school()
+	config.Receivers = append(config.Receivers, Receiver{Name: "am", Type: TypeAlertmanager, URL: "http://127.0.0.1:9/"})
+	config.Routes = append(config.Routes, Route{To: []string{"am"}, Digest: schoolDays})
+	g := gather(t, config)
+	g.ask(t, "10.20.0.1", "gaming.example", 1)
+	if sent := g.digestsAt(t, time.Date(2026, 11, 20, 15, 45, 0, 0, time.UTC)); len(sent) != 1 {
+		t.Errorf("sent was %v", sent)
+	}
+	got := g.deliver(t.Context(), config.receiver("am"), breach.Alert{Type: typeDigest}, nil) // one that is left from before
+	if !got.delivered {
+		t.Errorf("it is tried again: %+v", got)
+	}
+}
+
+func TestAHostileDigestIsInert(t *testing.T) {
+	l := digestLetter(t, true, hostile)
+	for _, kind := range []string{TypeTeams, TypeSlack, TypeGoogleChat, TypeEmail} {
+		made := string(form(t, kind, l))
+		for _, bad := range []string{"<!channel", "<users/all", "<http", "http://evil", "\r\nBcc", "\u202e", "\x1b", "\x00", "<b>x"} {
+			if strings.Contains(made, bad) {
+				t.Errorf("%s: it has %q", kind, bad)
+			}
+		}
 	}
 }

@@ -3,10 +3,14 @@ package alert
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +27,9 @@ const (
 	readTime = 2 * time.Second
 )
 
+// testMessage is what a test alert says.
+const testMessage = "This is a test of schoolgate's alerts. Nothing has happened; nobody need do anything."
+
 // Options is what a Dispatcher is made with.
 type Options struct {
 	Config Config
@@ -38,6 +45,10 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Transport carries the requests; nil: one of its own.
 	Transport http.RoundTripper
+	// Dial connects to mail servers; nil: by a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Roots are whose certificates of mail servers count; nil: the system's.
+	Roots *x509.CertPool
 }
 
 // Dispatcher delivers alerts. Its methods are safe for concurrent use.
@@ -46,13 +57,16 @@ type Dispatcher struct {
 	now     func() time.Time
 	logger  *slog.Logger
 	client  *http.Client
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	roots   *x509.CertPool
 	metrics *metrics
 	config  atomic.Pointer[Config]
 
-	mu      sync.Mutex
-	workers map[string]*worker   // by receiver
-	start   func(*worker)        // nil unless Run is running
-	said    map[string]time.Time // system messages, and when they were last sent
+	mu        sync.Mutex
+	workers   map[string]*worker   // by receiver
+	start     func(*worker)        // nil unless Run is running
+	said      map[string]time.Time // system messages, and when they were last sent
+	templates map[string]string    // by receiver: how its template failed
 
 	digesting sync.Mutex
 	digests   digests
@@ -62,8 +76,12 @@ type Dispatcher struct {
 func New(o Options) (*Dispatcher, error) {
 	d := &Dispatcher{
 		outbox: o.Outbox, now: o.Now, logger: o.Logger, client: newClient(o.Transport),
-		workers: map[string]*worker{}, said: map[string]time.Time{},
+		dial: o.Dial, roots: o.Roots,
+		workers: map[string]*worker{}, said: map[string]time.Time{}, templates: map[string]string{},
 		digests: digests{o.Register, map[string]breach.Told{}},
+	}
+	if d.dial == nil {
+		d.dial = new(net.Dialer).DialContext
 	}
 	if d.now == nil {
 		d.now = time.Now
@@ -82,11 +100,12 @@ func New(o Options) (*Dispatcher, error) {
 }
 
 // Apply takes a new configuration, at a reload. What waits for a receiver that it no longer has is
-// kept.
+// kept. A receiver that was disabled, and has another address or other secrets now, is enabled.
 func (d *Dispatcher) Apply(c Config) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.config.Store(&c)
+	before := d.config.Swap(&c)
+	clear(d.templates)
 	d.metrics.applied(&c)
 	for i := range c.Receivers {
 		name := c.Receivers[i].Name
@@ -96,6 +115,11 @@ func (d *Dispatcher) Apply(c Config) {
 			d.workers[name] = w
 			if d.start != nil {
 				d.start(w)
+			}
+		}
+		if before != nil {
+			if was := before.receiver(name); was != nil && !was.sameAddress(&c.Receivers[i]) {
+				w.revive.Store(true)
 			}
 		}
 		w.nudge()
@@ -140,7 +164,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // most once a day.
 func (d *Dispatcher) System(_ context.Context, text string) { d.system(text, "") }
 
-// system is System, leaving out one receiver.
+// system is System, leaving out one receiver. Where that is the only one, everybody else is told.
 func (d *Dispatcher) system(text, except string) {
 	now := d.now()
 	d.mu.Lock()
@@ -154,8 +178,8 @@ func (d *Dispatcher) system(text, except string) {
 		return
 	}
 	d.said[text] = now
-	for _, name := range d.config.Load().systemReceivers() {
-		if w := d.workers[name]; w != nil && name != except {
+	for _, name := range d.config.Load().systemReceivers(except) {
+		if w := d.workers[name]; w != nil {
 			w.add(breach.Alert{
 				ID: systemID(text, name, now), Receiver: name, Type: typeSystem, Body: d.textBody(typeSystem, text),
 			})
@@ -164,11 +188,11 @@ func (d *Dispatcher) system(text, except string) {
 }
 
 // Test sends a test alert to a receiver, "" for all, once, and returns how they took it, in the order
-// of the configuration. There is no result for a receiver that the configuration does not have.
+// of the configuration. One that was disabled and takes it is enabled. There is no result for a receiver that the configuration does not have.
 func (d *Dispatcher) Test(ctx context.Context, receiver string) []TestResult {
 	config := d.config.Load()
 	results := make([]TestResult, 0, len(config.Receivers))
-	body := d.textBody(typeTest, "This is a test of schoolgate's alerts. Nothing has happened; nobody need do anything.")
+	body := d.textBody(typeTest, testMessage)
 	var tries sync.WaitGroup
 	for i := range config.Receivers {
 		r := &config.Receivers[i]
@@ -178,16 +202,29 @@ func (d *Dispatcher) Test(ctx context.Context, receiver string) []TestResult {
 		results = append(results, TestResult{Receiver: r.Name})
 		result := &results[len(results)-1] // there is room for all: it stays where it is
 		tries.Go(func() {
-			if r.Type != TypeWebhook {
-				result.Status = notSupported(r)
-				return
+			got := d.deliver(ctx, r, breach.Alert{ID: "msg_test_" + rand.Text(), Body: body}, map[string]bool{})
+			result.OK, result.Status = got.delivered, got.text
+			if got.said != "" && r.Type != TypeWebhook {
+				result.Status += ": " + got.said // of a test it may repeat all
 			}
-			got := d.post(ctx, r, "msg_test_"+rand.Text(), body)
-			result.OK, result.Status = got.ok(), got.text
+			d.tested(ctx, r.Name, got)
 		})
 	}
 	tries.Wait()
 	return results
+}
+
+// tested notes how a receiver took a test. One that takes it is enabled.
+func (d *Dispatcher) tested(ctx context.Context, name string, got answer) {
+	d.logger.Info("alert test", "receiver", name, "delivered", got.delivered, "answer", got.text)
+	if !got.delivered || d.outbox == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	if err := d.outbox.Revive(ctx, name); err != nil {
+		d.logger.Warn("enable receiver", "receiver", name, "error", err)
+	}
 }
 
 func notSupported(r *Receiver) string {
@@ -204,18 +241,26 @@ func (d *Dispatcher) Problems() []string {
 	for _, q := range d.queue() {
 		r := config.receiver(q.Receiver)
 		switch {
-		case q.Length == 0:
-		case r == nil:
+		case r == nil && q.Length > 0:
 			say("%d wait for the receiver %q, which the configuration no longer has (put it back, and they are sent)", q.Length, q.Receiver)
-		case r.Type != TypeWebhook:
+		case r != nil && !known(r.Type) && q.Length > 0:
 			say("%d wait for the receiver %q: %s", q.Length, q.Receiver, notSupported(r))
-		case q.Attempts >= failing:
+		case q.Disabled:
+			say("the receiver %q is disabled, for it took none: %d wait and %d were given up (once it works: schoolgate alert test %s, or alert retry %s)",
+				q.Receiver, q.Length, q.Undelivered, q.Receiver, q.Example)
+			continue
+		case q.Length > 0 && q.Attempts >= failing:
 			say("the receiver %q does not take them: %d wait, the oldest since %s (schoolgate alert test %s shows how it answers)",
 				q.Receiver, q.Length, q.Oldest.UTC().Format(time.RFC3339), q.Receiver)
 		}
 		if q.Undelivered > 0 {
 			say("%d to the receiver %q were given up (schoolgate alert retry %s tries again)", q.Undelivered, q.Receiver, q.Example)
 		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(d.templates)) {
+		say("the template of the receiver %q fails, and the built-in text is sent: %s", name, d.templates[name])
 	}
 	return problems
 }

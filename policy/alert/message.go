@@ -3,8 +3,6 @@ package alert
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +26,9 @@ const maxText, maxMessage = 256, 2000
 // personUnknown is said of a client that many people share.
 const personUnknown = "person unknown: many people share this address"
 
-// message is the body of an alert, as in contract part 5.
+// message is the body of an alert, as in contract part 5. The outbox has every message in this form, and a
+// receiver of another type is sent it in words of its own when its turn comes: so what waits follows a
+// receiver that becomes one of another type, and a retry says the same.
 type message struct {
 	Type      string `json:"type"`
 	Timestamp string `json:"timestamp"`
@@ -62,15 +62,14 @@ type textData struct {
 	Chain   breach.Head `json:"chain"`
 }
 
-// Route returns the alerts that an incident calls for, one for each receiver, whichever routes lead to
-// it: those of the routes that match, or in their place those of its group's alert_to. A receiver that
-// the configuration does not have is given a thin one, to be kept until there is such a receiver.
-// Routes with a digest send nothing at once. It implements breach.Router: it waits for nothing.
+// Route returns the alerts that an incident calls for, one for each whom Config.Told names. A receiver that
+// the configuration does not have is given a thin one, to be kept until there is such a receiver. It
+// implements breach.Router: it waits for nothing.
 func (d *Dispatcher) Route(n breach.Notice) []breach.Alert {
 	config := d.config.Load()
 	var alerts []breach.Alert
 	var thin, full []byte
-	for _, name := range config.incidentReceivers(n) {
+	for _, name := range config.Told(subject(n)) {
 		body := &thin
 		if r := config.receiver(name); r != nil && r.Full {
 			body = &full
@@ -81,41 +80,6 @@ func (d *Dispatcher) Route(n breach.Notice) []breach.Alert {
 		alerts = append(alerts, breach.Alert{Receiver: name, Type: n.Kind, Incident: n.Incident, Body: *body})
 	}
 	return alerts
-}
-
-// incidentReceivers returns the names of those who are told of an incident at once, each once.
-func (c *Config) incidentReceivers(n breach.Notice) (names []string) {
-	severity := n.Attribution.Severity.String()
-	for _, r := range c.Routes {
-		if r.About != "" || r.Digest.Days != 0 || len(r.Severities) > 0 && !slices.Contains(r.Severities, severity) {
-			continue
-		}
-		if n.Attribution.AlertToSet {
-			return appendNew(nil, n.Attribution.AlertTo)
-		}
-		names = appendNew(names, r.To)
-	}
-	return names
-}
-
-// systemReceivers returns the names of those who are told what IT must know, each once.
-func (c *Config) systemReceivers() (names []string) {
-	for _, r := range c.Routes {
-		if r.About == AboutSystem {
-			names = appendNew(names, r.To)
-		}
-	}
-	return names
-}
-
-// appendNew appends the names that are not there yet.
-func appendNew(all, more []string) []string {
-	for _, name := range more {
-		if !slices.Contains(all, name) {
-			all = append(all, name)
-		}
-	}
-	return all
 }
 
 // incidentBody says what a notice says, as much of it as the receiver may know.
@@ -161,14 +125,8 @@ func (d *Dispatcher) textBody(kind, text string) []byte {
 	return encode(message{kind, stamp(d.now()), data})
 }
 
-// encode writes a message. One of texts and numbers can always be written.
-func encode(m message) []byte {
-	body, err := json.Marshal(m)
-	if err != nil {
-		panic(err)
-	}
-	return body
-}
+// encode writes a message.
+func encode(m message) []byte { return encodeJSON(m) }
 
 // systemID is the id of a system message: the same for one text, receiver and day, so that a
 // schoolgate that restarts again and again says it once.

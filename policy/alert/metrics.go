@@ -17,7 +17,7 @@ type metrics struct {
 const (
 	resultDelivered = "delivered"
 	resultFailed    = "failed" // to be tried again, or given up
-	resultGone      = "gone"   // 410: never again
+	resultGone      = "gone"   // and its receiver is disabled
 )
 
 func newMetrics(d *Dispatcher) *metrics {

@@ -17,11 +17,11 @@ func TestSystemMessages(t *testing.T) {
 	const text = "The list iwf is two days old."
 	config := func(url string) Config {
 		return Config{
-			Site: "winchelsea", Receivers: []Receiver{webhook("it", url), webhook("dsl", url)},
+			Site: "winchelsea", Receivers: []Receiver{webhook("it", url+"it"), webhook("dsl", url+"dsl")},
 			Routes: []Route{{Severities: []string{"high"}, To: []string{"dsl"}}, {About: AboutSystem, To: []string{"it"}}, {About: AboutSystem, To: []string{"it"}}},
 		}
 	}
-	type sent struct{ id, body string }
+	type sent struct{ id, body, to string }
 	// bubble runs do with a Dispatcher on an outbox in memory, whose receivers answer with status.
 	bubble := func(t *testing.T, status func() int, do func(t *testing.T, d *Dispatcher, outbox *memory, got func() []sent)) {
 		t.Helper()
@@ -34,7 +34,7 @@ func TestSystemMessages(t *testing.T) {
 				must(t, err)
 				mu.Lock()
 				defer mu.Unlock()
-				all = append(all, sent{r.Header.Get("Webhook-Id"), string(body)})
+				all = append(all, sent{r.Header.Get("Webhook-Id"), string(body), r.URL.Path[1:]})
 				return response(status()), nil
 			})})
 			do(t, d, outbox, func() []sent {
@@ -118,8 +118,8 @@ func TestSystemMessages(t *testing.T) {
 			}
 			time.Sleep(10 * time.Hour)
 			for _, s := range got() {
-				if strings.Contains(s.body, "The receiver it") {
-					t.Errorf("the receiver it is told that it fails: %s", s.body)
+				if strings.Contains(s.body, "The receiver "+s.to) {
+					t.Errorf("the receiver %s is told that it fails: %s", s.to, s.body)
 				}
 			}
 		})

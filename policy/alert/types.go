@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"schoolgate/policy"
 	"schoolgate/policy/breach"
 )
 
@@ -13,40 +14,82 @@ type Config struct {
 	Site string
 	// ConsoleURL is what links in alerts begin with, without a final slash; empty: no link.
 	ConsoleURL string
-	Receivers  []Receiver
-	Routes     []Route
-	// Zone is the school's clock, by which digests are sent; nil: UTC.
-	Zone *time.Location
+	// Calendar has the periods that routes name. Texts have its Zone's times.
+	Calendar  policy.Calendar
+	Receivers []Receiver
+	Routes    []Route
 }
 
-func (c *Config) zone() *time.Location {
-	if c.Zone == nil {
-		return time.UTC
-	}
-	return c.Zone
-}
+// The types of a Receiver.
+const (
+	TypeWebhook      = "webhook"      // Standard Webhooks 1.0.0
+	TypeTeams        = "teams"        // a Workflows URL of Microsoft Teams: an Adaptive Card
+	TypeSlack        = "slack"        // an incoming webhook of Slack
+	TypeGoogleChat   = "google_chat"  // a webhook of Google Chat: a card
+	TypeEmail        = "email"        // SMTP
+	TypeAlertmanager = "alertmanager" // Prometheus Alertmanager, API v2
+)
 
-// TypeWebhook is the Type of a Receiver that takes Standard Webhooks.
-const TypeWebhook = "webhook"
+// Types are all of them.
+func Types() []string {
+	return []string{TypeWebhook, TypeTeams, TypeSlack, TypeGoogleChat, TypeEmail, TypeAlertmanager}
+}
 
 // Receiver is an endpoint that takes alerts.
 type Receiver struct {
-	Name   string
-	Type   string // TypeWebhook; alerts for one of another type wait
-	URL    string // https, or http to loopback
-	Secret []byte // the key itself, decoded: 24 to 64 bytes
-	Full   bool   // client and names in the body, for a trusted system
+	Name string
+	Type string // one of Types; alerts for one of another type wait
+	URL  string // https, or http to loopback; of an Alertmanager without /api/v2; not of TypeEmail
+	// Secrets are, of a webhook, the keys that sign, decoded, 24 to 64 bytes each; of email the password
+	// alone; of an Alertmanager, if any, user:password alone.
+	Secrets  [][]byte
+	SMTP     SMTP      // of TypeEmail
+	Full     bool      // client and names are told, for a trusted system
+	Template *Template // nil: the built-in text
+
+	// Devices are whose incidents go to the receiver Deputy, and not to this one.
+	Devices []policy.ClientPattern
+	Deputy  string
+}
+
+// SMTP is a server that takes mail, and from whom to whom.
+type SMTP struct {
+	Server string // host:port. Port 465 is TLS from the start, another STARTTLS; in clear to loopback only
+	From   string // an address, without a name
+	To     []string
+	User   string // empty: no authentication
+}
+
+// sameAddress reports whether two receivers are one endpoint under the same secrets: what one of them
+// does not take the other does not either.
+func (r *Receiver) sameAddress(o *Receiver) bool {
+	return r.Type == o.Type && r.URL == o.URL && r.SMTP.Server == o.SMTP.Server && r.SMTP.From == o.SMTP.From &&
+		r.SMTP.User == o.SMTP.User && slices.Equal(r.SMTP.To, o.SMTP.To) && slices.EqualFunc(r.Secrets, o.Secrets, slices.Equal)
 }
 
 // AboutSystem is the Route.About of what IT must know.
 const AboutSystem = "system"
 
-// Route sends what it matches to its receivers. Every route that matches sends.
+// Route sends what it matches to its receivers. Every route that matches sends. A field that is empty
+// matches everything; only Severities to Outside can match an incident.
 type Route struct {
-	Severities []string // of incidents; empty: all
+	Severities []string
+	Categories []string
+	Groups     []string
+	Sites      []string
+	During     []string // periods: in one of them
+	Outside    []string // periods: in none of them
 	About      string   // AboutSystem, or "" for incidents
 	To         []string
 	Digest     Times // gathered, not sent at once
+}
+
+// zone is where the school's clock is.
+func (c *Config) zone() *time.Location {
+	if c.Calendar.Zone == nil {
+		return time.UTC
+	}
+	return c.Calendar.Zone
 }
 
 // receiver returns the receiver of that name, or nil.
@@ -63,6 +106,7 @@ type Outbox interface {
 	Due(ctx context.Context, receiver string, now time.Time, limit int) ([]breach.Alert, error)
 	Settle(ctx context.Context, id string, o breach.Outcome) error
 	Enqueue(ctx context.Context, alerts ...breach.Alert) error
+	Revive(ctx context.Context, receiver string) error
 	Queue(ctx context.Context) ([]breach.QueueState, error)
 	Wake() <-chan struct{}
 	Head() breach.Head

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -45,39 +46,73 @@ func newClient(transport http.RoundTripper) *http.Client {
 
 // answer is how a receiver answered one try.
 type answer struct {
+	delivered  bool
 	code       int    // HTTP status, 0 where there was none
 	text       string // for people, without the URL, which may hold a token
+	said       string // what an endpoint of HTTP said of its refusal: it may repeat what it was sent
 	retryAfter time.Duration
+	lasting    bool // it will not do, unless something is put right
 }
 
-func (a answer) ok() bool { return a.code >= 200 && a.code <= 299 }
+// throttles reports whether the receiver, or what stands before it, asks for fewer requests, or is too busy
+// to say so (Standard Webhooks 1.0.0).
+func (a answer) throttles() bool {
+	switch a.code {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
 
-// post tries once to deliver a body (Standard Webhooks 1.0.0).
-func (d *Dispatcher) post(ctx context.Context, r *Receiver, id string, body []byte) answer {
-	now := d.now()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(body))
+// outgoing is one request: a body of JSON to an URL.
+type outgoing struct {
+	url    string
+	header map[string]string
+	body   []byte
+}
+
+// webhook is an alert as a request after Standard Webhooks 1.0.0, signed by each of the receiver's secrets,
+// so that one can be replaced by another while both hold.
+func (r *Receiver) webhook(id string, body []byte, now time.Time) outgoing {
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	var signatures []string
+	for _, secret := range r.Secrets {
+		signatures = append(signatures, sign(secret, id, timestamp, body))
+	}
+	return outgoing{r.URL, map[string]string{
+		"Webhook-Id": id, "Webhook-Timestamp": timestamp, "Webhook-Signature": strings.Join(signatures, " "),
+	}, body}
+}
+
+// post tries once to deliver by HTTP.
+func (d *Dispatcher) post(ctx context.Context, o outgoing) answer {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, o.url, bytes.NewReader(o.body))
 	if err != nil {
 		return answer{text: reason(err)}
 	}
-	timestamp := strconv.FormatInt(now.Unix(), 10)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "schoolgate")
-	request.Header.Set("Webhook-Id", id)
-	request.Header.Set("Webhook-Timestamp", timestamp)
-	request.Header.Set("Webhook-Signature", sign(r.Secret, id, timestamp, body))
-
+	for name, value := range o.header {
+		request.Header.Set(name, value)
+	}
 	response, err := d.client.Do(request)
 	if err != nil {
 		return answer{text: reason(err)}
 	}
 	defer response.Body.Close()
 	// The status says it all; what follows it, and whether that comes whole, does not matter.
-	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
-	a := answer{code: response.StatusCode, text: fmt.Sprintf("HTTP %d", response.StatusCode)}
+	said, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	a := answer{
+		code: response.StatusCode, text: fmt.Sprintf("HTTP %d", response.StatusCode),
+		delivered: response.StatusCode >= 200 && response.StatusCode <= 299,
+	}
 	if a.code >= 300 && a.code <= 399 {
 		a.text += " (a redirect is not followed)"
 	}
-	a.retryAfter = retryAfter(response.Header.Get("Retry-After"), now)
+	if !a.delivered {
+		a.said = clean(string(said[:min(len(said), 4*maxShown)]), maxShown)
+	}
+	a.retryAfter = retryAfter(response.Header.Get("Retry-After"), d.now())
 	return a
 }
 

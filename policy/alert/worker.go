@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"schoolgate/policy/breach"
@@ -25,6 +26,9 @@ const (
 	// unstoredPause is how long after a failed try one of them is sent again.
 	maxUnstored   = 100
 	unstoredPause = 30 * time.Second
+	// maxBackOff bounds the pause of a receiver that asks for fewer messages without saying how long, and
+	// maxPause that of one that says so: what is new is more urgent than what it asked of the one before.
+	maxBackOff, maxPause = time.Minute, time.Hour
 )
 
 // schedule holds the times between the tries: those of the Standard Webhooks specification.
@@ -40,14 +44,21 @@ type worker struct {
 	name string
 	wake chan struct{} // holds an element while there is something new
 
+	revive    atomic.Bool               // what was given up is to be tried again
 	unsettled map[string]breach.Outcome // run's own: outcomes that could not be stored, by alert
+	// Run's own, too: before when nothing is sent; how often in a row the receiver was too busy; when it last
+	// took something; and for whom the mails that are still tried have been taken, by alert.
+	free      time.Time
+	throttled int
+	took      time.Time
+	taken     map[string]map[string]bool
 
 	adding   sync.Mutex
 	unstored []breach.Alert // system messages that are not in the outbox yet
 }
 
 func newWorker(d *Dispatcher, name string) *worker {
-	return &worker{Dispatcher: d, name: name, wake: make(chan struct{}, 1), unsettled: map[string]breach.Outcome{}}
+	return &worker{Dispatcher: d, name: name, wake: make(chan struct{}, 1), unsettled: map[string]breach.Outcome{}, taken: map[string]map[string]bool{}}
 }
 
 func (w *worker) nudge() {
@@ -59,7 +70,7 @@ func (w *worker) nudge() {
 
 // receiver returns what the configuration has of the receiver now, nil where it is none to deliver to.
 func (w *worker) receiver() *Receiver {
-	if r := w.config.Load().receiver(w.name); r != nil && r.Type == TypeWebhook {
+	if r := w.config.Load().receiver(w.name); r != nil && known(r.Type) {
 		return r
 	}
 	return nil
@@ -84,6 +95,9 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) turn(ctx context.Context) time.Duration {
 	w.settleAgain(ctx)
 	w.store(ctx)
+	if w.revive.Load() && w.outbox.Revive(ctx, w.name) == nil {
+		w.revive.Store(false)
+	}
 	for {
 		// Once more after a try: it may have put its alert off by less than the others.
 		if tried, wait := w.tryDue(ctx); tried == 0 || ctx.Err() != nil {
@@ -107,45 +121,64 @@ func (w *worker) tryDue(ctx context.Context) (tried int, wait time.Duration) {
 		if _, done := w.unsettled[a.ID]; done {
 			continue
 		}
+		if wait := w.free.Sub(w.now()); wait > 0 && wait <= maxPause { // else the clock went back
+			return tried, min(wait, lookAgain)
+		}
 		if ahead := a.Next.Sub(w.now()); ahead > 0 && !a.Next.IsZero() {
 			return tried, min(ahead, lookAgain) // they are ordered
 		}
-		w.try(ctx, r, a)
 		tried++
+		if w.try(ctx, r, a) == breach.Gone {
+			return tried, lookAgain // it gets nothing more
+		}
 	}
 	return tried, lookAgain
 }
 
-// try tries to deliver an alert and records how that ended. What the end of ctx breaks off is no try.
-func (w *worker) try(ctx context.Context, r *Receiver, a breach.Alert) {
-	got := w.post(ctx, r, a.ID, a.Body)
-	if ctx.Err() != nil && got.code == 0 {
-		return
+// try tries to deliver an alert, records how that ended and returns it. What the end of ctx breaks off is no
+// try.
+func (w *worker) try(ctx context.Context, r *Receiver, a breach.Alert) breach.State {
+	taken := w.taken[a.ID]
+	if taken == nil {
+		taken = map[string]bool{}
 	}
-	o := w.judge(a, got)
+	got := w.deliver(ctx, r, a, taken)
+	if ctx.Err() != nil && got.code == 0 && !got.delivered {
+		return breach.Pending
+	}
+	o := w.judge(r, a, got)
+	if delete(w.taken, a.ID); o.State == breach.Pending && len(taken) > 0 {
+		w.taken[a.ID] = taken
+	}
 	// Also at a stop: else what was delivered would be sent again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
 	if err := w.outbox.Settle(ctx, a.ID, o); err != nil {
 		w.unsettled[a.ID] = o
 	}
+	return o.State
 }
 
 // judge returns what becomes of an alert after a try, and tells IT where that does not look well.
-func (w *worker) judge(a breach.Alert, got answer) breach.Outcome {
+func (w *worker) judge(r *Receiver, a breach.Alert, got answer) breach.Outcome {
+	now := w.now()
+	w.rest(r, got)
 	tries := a.Attempts + 1
 	o := breach.Outcome{State: breach.Pending, Status: got.text}
 	switch {
-	case got.ok():
+	case got.delivered:
 		o.State = breach.Delivered
+		w.took = now
 	case got.code == http.StatusGone:
 		o.State = breach.Gone
+	case tries >= len(schedule) && !w.took.IsZero() && !w.took.Before(a.Created):
+		o.State = breach.Failed // it is this alert that it does not take
 	case tries >= len(schedule):
-		o.State = breach.Failed
+		o.State = breach.Gone
 	default:
 		// Up to a tenth more, so that those who failed together do not come back together.
 		wait := schedule[tries] + rand.N(schedule[tries]/10+1) //nolint:gosec // G404: nothing depends on its being hard to guess
-		o.Next = w.now().Add(max(wait, got.retryAfter))
+		o.Next = now.Add(max(wait, got.retryAfter))
 	}
 	w.metrics.tried(w.name, o.State)
 	if o.State == breach.Delivered {
@@ -153,10 +186,30 @@ func (w *worker) judge(a breach.Alert, got answer) breach.Outcome {
 		return o
 	}
 	w.logger.Warn("alert not delivered", "receiver", w.name, "alert", a.ID, "answer", got.text, "try", tries, "state", string(o.State))
-	if tries >= failing || o.State != breach.Pending {
+	switch {
+	case o.State == breach.Gone:
+		w.system("The receiver "+w.name+" is disabled, for it takes no alerts: "+got.text+". They are kept. Once it works, schoolgate alert test "+
+			w.name+" enables it.", w.name)
+	case tries >= failing, got.lasting, o.State == breach.Failed:
 		w.system("The receiver "+w.name+" does not take alerts. See /healthz, and schoolgate alert test "+w.name+".", w.name)
 	}
 	return o
+}
+
+// rest notes until when the receiver is sent nothing after an answer: for as long as its type asks, and, where
+// it is too busy, for as long as it says, else for longer each time.
+func (w *worker) rest(r *Receiver, got answer) {
+	pause := pace(r.Type)
+	switch {
+	case got.delivered:
+		w.throttled = 0
+	case got.throttles():
+		backOff := min(time.Second<<min(w.throttled, 10), maxBackOff)
+		w.throttled++
+		backOff += rand.N(backOff/10 + 1) //nolint:gosec // G404: nothing depends on its being hard to guess
+		pause = max(pause, backOff, min(got.retryAfter, maxPause))
+	}
+	w.free = w.now().Add(pause)
 }
 
 // settleAgain stores the outcomes that could not be stored before.
@@ -198,8 +251,8 @@ func (w *worker) store(ctx context.Context) {
 	}
 	for _, a := range alerts {
 		if r := w.receiver(); r != nil && ctx.Err() == nil && !w.now().Before(a.Next) {
-			got := w.post(ctx, r, a.ID, a.Body)
-			if got.ok() {
+			got := w.deliver(ctx, r, a, map[string]bool{})
+			if got.delivered {
 				w.metrics.tried(w.name, breach.Delivered)
 				continue
 			}

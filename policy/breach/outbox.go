@@ -11,12 +11,13 @@ import (
 // State is what has become of an alert.
 type State string
 
-// The states of an alert. Those that are gone or failed are kept until Retry.
+// The states of an alert. Those that are gone or failed are kept until Retry or Revive. While one is gone its
+// receiver is disabled: nothing is due for it.
 const (
 	Pending   State = "pending"   // to be tried, at Alert.Next
 	Delivered State = "delivered" // the receiver took it; its body is not kept
-	Gone      State = "gone"      // the receiver answered 410 Gone
-	Failed    State = "failed"    // given up after the last try
+	Gone      State = "gone"      // given up, and the receiver with it: it answered 410, or takes nothing
+	Failed    State = "failed"    // given up after the last try, while the receiver takes others
 )
 
 // Outcome is how a try to deliver an alert ended.
@@ -33,16 +34,19 @@ type QueueState struct {
 	Oldest      time.Time // when the oldest of them was made; zero when there is none
 	Attempts    int       // the most tries that one of them has had
 	Undelivered int       // alerts gone or failed
+	Disabled    bool      // one of them is gone
 	Example     string    // the ID of one of those, or ""
 }
 
 const dueQuery = `SELECT id, type, incident, body, created, attempts, next FROM outbox
-	WHERE receiver = ?1 AND state = 'pending' AND (next <= ?2 OR next > ?3) ORDER BY next, rowid LIMIT ?4`
+	WHERE receiver = ?1 AND state = 'pending' AND (next <= ?2 OR next > ?3) AND NOT EXISTS (
+		SELECT 1 FROM outbox WHERE receiver = ?1 AND state IN ('gone', 'failed') AND state = 'gone')
+	ORDER BY next, rowid LIMIT ?4`
 
-const queueQuery = `SELECT receiver, sum(pending), min(oldest), max(attempts), sum(undelivered), max(example) FROM (
-	SELECT receiver, count(*) AS pending, min(created) AS oldest, max(attempts) AS attempts, 0 AS undelivered, '' AS example
+const queueQuery = `SELECT receiver, sum(pending), min(oldest), max(attempts), sum(undelivered), max(disabled), max(example) FROM (
+	SELECT receiver, count(*) AS pending, min(created) AS oldest, max(attempts) AS attempts, 0 AS undelivered, 0 AS disabled, '' AS example
 	FROM outbox WHERE state = 'pending' GROUP BY receiver UNION ALL
-	SELECT receiver, 0, NULL, 0, count(*), min(id)
+	SELECT receiver, 0, NULL, 0, count(*), max(state = 'gone'), min(id)
 	FROM outbox WHERE state IN ('gone', 'failed') GROUP BY receiver) GROUP BY receiver ORDER BY receiver`
 
 // maxAhead is more than the longest time until a next try. One that lies further ahead was stored
@@ -63,7 +67,8 @@ func (l *Log) ring() {
 }
 
 // Due returns the alerts for a receiver whose next try is at now or before, by that time, at most
-// limit of them. One that a wrong clock put off for days is among them, with no Next.
+// limit of them; none while the receiver is disabled. One that a wrong clock put off for days is among them,
+// with no Next.
 func (l *Log) Due(ctx context.Context, receiver string, now time.Time, limit int) ([]Alert, error) {
 	db, err := l.reading()
 	if err != nil {
@@ -105,7 +110,7 @@ func (l *Log) Queue(ctx context.Context) ([]QueueState, error) {
 	for rows.Next() {
 		var q QueueState
 		var oldest sql.NullInt64
-		if err := rows.Scan(&q.Receiver, &q.Length, &oldest, &q.Attempts, &q.Undelivered, &q.Example); err != nil {
+		if err := rows.Scan(&q.Receiver, &q.Length, &oldest, &q.Attempts, &q.Undelivered, &q.Disabled, &q.Example); err != nil {
 			return nil, fmt.Errorf("read outbox: %w", err)
 		}
 		if oldest.Valid {
@@ -147,10 +152,32 @@ func (l *Log) Settle(ctx context.Context, id string, o Outcome) error {
 	}})
 }
 
+// Revive makes all alerts for a receiver that are gone or failed pending again, as if they had never been
+// tried, which enables it.
+func (l *Log) Revive(ctx context.Context, receiver string) error {
+	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error { return t.revive(ctx, receiver) }})
+}
+
+func (t *turn) revive(ctx context.Context, receiver string) error {
+	_, err := t.store.exec(ctx, `UPDATE outbox SET state = 'pending', attempts = 0, next = ?, status = ''
+		WHERE receiver = ? AND state IN ('gone', 'failed')`, t.now, receiver)
+	if err != nil {
+		return fmt.Errorf("revive alerts: %w", err)
+	}
+	t.enqueued = true
+	return nil
+}
+
 // Retry makes an alert that is gone or failed pending again, as if it had never been tried, and one
-// that is pending due at once. The error wraps ErrNoAlert where there is none to be tried.
+// that is pending due at once. With one that is gone it does as Revive does: the receiver is to be tried
+// again. The error wraps ErrNoAlert where there is none to be tried.
 func (l *Log) Retry(ctx context.Context, id string) error {
 	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error {
+		_, err := t.store.exec(ctx, `UPDATE outbox SET state = 'pending', attempts = 0, next = ?1, status = ''
+			WHERE state IN ('gone', 'failed') AND id <> ?2 AND receiver = (SELECT receiver FROM outbox WHERE id = ?2 AND state = 'gone')`, t.now, id)
+		if err != nil {
+			return fmt.Errorf("retry alert: %w", err)
+		}
 		result, err := t.store.exec(ctx, `UPDATE outbox SET state = 'pending', attempts = 0, next = ?, status = ''
 			WHERE id = ? AND state <> 'delivered'`, t.now, id)
 		if err != nil {

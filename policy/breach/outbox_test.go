@@ -1,6 +1,7 @@
 package breach
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"strings"
@@ -139,7 +140,7 @@ func TestTheOutbox(t *testing.T) {
 			if got := r.due(t, "it"); got != nil {
 				t.Errorf("due: %+v", got)
 			}
-			want := []QueueState{{Receiver: "it", Undelivered: 1, Example: "a"}}
+			want := []QueueState{{Receiver: "it", Undelivered: 1, Disabled: state == Gone, Example: "a"}}
 			if diff := cmp.Diff(want, r.queueStates(t)); diff != "" {
 				t.Error(diff)
 			}
@@ -154,6 +155,50 @@ func TestTheOutbox(t *testing.T) {
 			}
 		})
 	}
+	t.Run("while one is gone nothing is due for its receiver, and for the others it is", func(t *testing.T) {
+		r := open(t)
+		r.enqueue(t, hello, Alert{ID: "b", Receiver: "it"}, Alert{ID: "c", Receiver: "dsl"})
+		r.settle(t, "a", Outcome{State: Gone})
+		if got := r.due(t, "it"); got != nil {
+			t.Errorf("due: %+v", got)
+		}
+		if got := r.due(t, "dsl"); len(got) != 1 {
+			t.Errorf("due for another: %+v", got)
+		}
+	})
+	for what, again := range map[string]func(r *record) error{
+		"Revive":            func(r *record) error { return r.Revive(context.Background(), "it") },
+		"Retry of one gone": func(r *record) error { return r.Retry(context.Background(), "a") },
+	} {
+		t.Run(what+" makes all of its receiver due again, and those of no other", func(t *testing.T) {
+			r := open(t)
+			r.enqueue(t, hello, Alert{ID: "b", Receiver: "it"}, Alert{ID: "c", Receiver: "it"}, Alert{ID: "d", Receiver: "dsl"}, Alert{ID: "e", Receiver: "it"})
+			for id, state := range map[string]State{"a": Gone, "b": Gone, "c": Failed, "d": Gone} {
+				r.settle(t, id, Outcome{State: state})
+			}
+			if err := again(r); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.due(t, "it"); len(got) != 4 {
+				t.Errorf("due: %+v", got)
+			}
+			if got := r.due(t, "dsl"); got != nil {
+				t.Errorf("due for another: %+v", got)
+			}
+		})
+	}
+	t.Run("Retry of one that failed alone makes it alone due", func(t *testing.T) {
+		r := open(t)
+		r.enqueue(t, hello, Alert{ID: "b", Receiver: "it"})
+		r.settle(t, "a", Outcome{State: Failed})
+		r.settle(t, "b", Outcome{State: Failed})
+		if err := r.Retry(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.due(t, "it"); len(got) != 1 || got[0].ID != "a" {
+			t.Errorf("due: %+v", got)
+		}
+	})
 	t.Run("what was delivered or never was can't be tried again", func(t *testing.T) {
 		r := open(t)
 		r.enqueue(t, hello)

@@ -27,10 +27,38 @@ type accepted struct {
 	// Path is where the file was; what it says of other files is relative to that. "" for the
 	// built-in default, which cannot break and is not kept.
 	Path   string           `json:"path"`
-	Hash   string           `json:"hash"` // SHA-256 of YAML, lower-case hexadecimal
+	Hash   string           `json:"hash"` // as config.Config has it
 	Time   time.Time        `json:"time"`
 	Locked []lockedCategory `json:"locked"`
 	YAML   []byte           `json:"yaml"`
+	// Bases are the files that it extends, the farthest one last.
+	Bases []acceptedBase `json:"bases,omitempty"`
+}
+
+// acceptedBase is a file that a configuration extends, as it was then: the start that needs it may not have it.
+type acceptedBase struct {
+	Path string `json:"path"`
+	YAML []byte `json:"yaml"`
+}
+
+// files are all that the configuration was read from.
+func (a *accepted) files() []config.SourceFile {
+	files := []config.SourceFile{{Path: a.Path, Data: a.YAML, Hash: hashOf(a.YAML)}}
+	for _, b := range a.Bases {
+		files = append(files, config.SourceFile{Path: b.Path, Data: b.YAML, Hash: hashOf(b.YAML)})
+	}
+	return files
+}
+
+// remember takes up the content of the files.
+func (a *accepted) remember(files []config.SourceFile) {
+	for i, f := range files {
+		if i == 0 {
+			a.YAML = f.Data
+		} else {
+			a.Bases = append(a.Bases, acceptedBase{f.Path, f.Data})
+		}
+	}
 }
 
 // lockedCategory is a locked category at one time, with the entries of its lists, self-test names
@@ -54,22 +82,37 @@ func readAccepted(dir string) (*accepted, error) {
 	if err := json.Unmarshal(data, a); err != nil {
 		return nil, fmt.Errorf("read the last accepted configuration: %s is damaged: %w", filepath.Join(dir, acceptedFile), err)
 	}
-	if a.Path != "" && hashOf(a.YAML) != a.Hash {
+	if a.Path != "" && config.HashFiles(a.files()) != a.Hash {
 		return nil, fmt.Errorf("read the last accepted configuration: %s is damaged: its checksum is wrong", filepath.Join(dir, acceptedFile))
 	}
 	return a, nil
 }
 
-// cutOff returns why yaml is most likely not what somebody wrote, but the beginning of it: what was
+// cutOff returns why one of the files is most likely not what somebody wrote, but the beginning of it: what was
 // accepted, ended within a line. Without its last sections a configuration may still load, and alert
 // nobody. A file that ends with a line may be meant so.
-func (a *accepted) cutOff(yaml []byte) error {
-	if a == nil || len(yaml) >= len(a.YAML) || !bytes.HasPrefix(a.YAML, yaml) || bytes.HasSuffix(yaml, []byte("\n")) {
+func (a *accepted) cutOff(files []config.SourceFile) error {
+	if a == nil {
 		return nil
 	}
-	return &Refused{Reasons: []string{
-		"the file is the beginning of the configuration that was accepted before, and ends within a line: it looks cut off (if it is meant so, end it with a line break)",
-	}}
+	r := new(Refused)
+	for i, f := range files {
+		for j, before := range a.files() {
+			same := i == 0 && j == 0 || i > 0 && j > 0 && f.Path == before.Path
+			if !same || len(f.Data) >= len(before.Data) || !bytes.HasPrefix(before.Data, f.Data) || bytes.HasSuffix(f.Data, []byte("\n")) {
+				continue
+			}
+			what := "the file"
+			if i > 0 {
+				what = f.Path
+			}
+			r.Reasons = append(r.Reasons, what+" is the beginning of the configuration that was accepted before, and ends within a line: it looks cut off (if it is meant so, end it with a line break)")
+		}
+	}
+	if r.Reasons == nil {
+		return nil
+	}
+	return r
 }
 
 // write replaces the copy in dir. A power cut leaves the old one or the new one, whole.
@@ -127,9 +170,12 @@ var dataDirLine = regexp.MustCompile(`(?m)^data_dir[ \t]*:[ \t]*("[^"\n]*"|'[^'\
 // can still be read out of it, in ./data beside it, and in the state directory of the service. The
 // data directory is returned too, absolute; "" where there is nothing to fall back on.
 func findAccepted(path, stateDir string) (dir string, a *accepted, err error) {
-	text, _ := os.ReadFile(path) // what can't be read says nothing
+	files, err := config.Files(path)
+	if err != nil { // what can't be read says nothing
+		files = []config.SourceFile{{Path: path}}
+	}
 	var broken []error
-	for _, dir := range dataDirs(path, text, stateDir) {
+	for _, dir := range dataDirs(path, files, stateDir) {
 		if dir, err = filepath.Abs(dir); err != nil { // as the configuration has it
 			return "", nil, err
 		}
@@ -144,17 +190,18 @@ func findAccepted(path, stateDir string) (dir string, a *accepted, err error) {
 }
 
 // dataDirs are the places where the data of a configuration may be that does not say so any more.
-func dataDirs(path string, text []byte, stateDir string) []string {
-	beside := filepath.Dir(path)
+func dataDirs(path string, files []config.SourceFile, stateDir string) []string {
 	var dirs []string
-	if m := dataDirLine.FindSubmatch(text); m != nil {
-		named := strings.Trim(strings.TrimSpace(string(m[1])), `"'`)
-		if !filepath.IsAbs(named) {
-			named = filepath.Join(beside, named)
+	for _, f := range files {
+		if m := dataDirLine.FindSubmatch(f.Data); m != nil {
+			named := strings.Trim(strings.TrimSpace(string(m[1])), `"'`)
+			if !filepath.IsAbs(named) {
+				named = filepath.Join(filepath.Dir(f.Path), named)
+			}
+			dirs = append(dirs, named)
 		}
-		dirs = append(dirs, named)
 	}
-	dirs = append(dirs, filepath.Join(beside, "data"))
+	dirs = append(dirs, filepath.Join(filepath.Dir(path), "data"))
 	if stateDir != "" {
 		dirs = append(dirs, stateDir)
 	}
@@ -174,7 +221,7 @@ func lastAccepted(path, stateDir string) (*accepted, *config.Config, error) {
 	if a == nil {
 		return nil, nil, err
 	}
-	cfg, err := config.Parse(a.YAML, a.Path)
+	cfg, err := config.ParseFiles(a.files(), a.Path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -103,7 +103,7 @@ type Daemon struct {
 	loggedMu sync.Mutex
 	logged   map[string]string // the problems that the log has, by their withoutCounts
 
-	read    stamp // of the file when it was read at start
+	read    stamp // of the files when they were read at start
 	current atomic.Pointer[snapshot]
 	mu      sync.Mutex // held by the one writer of current
 
@@ -123,7 +123,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 	if d.now == nil {
 		d.now = time.Now
 	}
-	d.started, d.read = d.now(), stampOf(d.path)
+	d.started, d.read = d.now(), stampOf(d.watched()...)
 	var opened []io.Closer // what to close if a later step fails, last first
 	defer func() {
 		if err != nil {
@@ -245,7 +245,7 @@ func portTaken(err error, key string) string {
 // readStart reads the configuration to start with: the file's, or, where that is refused, the last
 // accepted one. Its filter has no lists yet.
 func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
-	cfg, yaml, err := readConfig(d.path)
+	cfg, err := readConfig(d.path)
 	if err == nil {
 		// What only the compiler of policies sees is a fault of the file too. It needs no list.
 		_, err = policy.Compile(cfg.Policy, blocklist.Build(nil), false)
@@ -253,10 +253,10 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 	if err == nil && d.path != "" {
 		// A copy that cannot be read is said when the data directory is ours.
 		before, _ := readAccepted(cfg.DataDir)
-		err = before.cutOff(yaml)
+		err = before.cutOff(cfg.Files)
 	}
 	if err == nil {
-		return &snapshot{filter: &Filter{Config: cfg, exceptions: &exceptions{}}, yaml: yaml}, nil
+		return &snapshot{filter: &Filter{Config: cfg, exceptions: &exceptions{}}}, nil
 	}
 	why := refused(err)
 	if d.path == "" {
@@ -274,7 +274,7 @@ func (d *Daemon) readStart(stateDir string) (*snapshot, error) {
 	for _, reason := range why.Reasons {
 		d.log.Error("the configuration was refused at start; the last accepted one serves", "reason", reason)
 	}
-	return &snapshot{filter: &Filter{Config: cfg, exceptions: &exceptions{}}, yaml: last.YAML, accepted: last, fallback: why}, nil
+	return &snapshot{filter: &Filter{Config: cfg, exceptions: &exceptions{}}, accepted: last, fallback: why}, nil
 }
 
 // closer closes by a function.

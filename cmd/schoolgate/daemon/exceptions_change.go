@@ -141,6 +141,9 @@ func AddedAct(f *Filter, e *Exception) breach.Act {
 	if names := f.lockedNames(e); len(names) > 0 {
 		detail = append(detail, fmt.Sprintf("no effect on %s of a locked category", Plural(len(names), "name", "names")))
 	}
+	if held := f.heldNames(e); len(held) > 0 {
+		detail = append(detail, fmt.Sprintf("no effect on %s that %s does not let through", Plural(len(held), "name", "names"), f.Config.Policy.Base.File))
+	}
 	return breach.Act{Who: e.By, What: "exceptions.add", Why: e.Reason, Detail: strings.Join(detail, "; ")}
 }
 
@@ -154,6 +157,10 @@ func (f *Filter) exceptionNotes(e *Exception) []string {
 	notes := []string{}
 	for _, n := range f.lockedNames(e) {
 		notes = append(notes, n+" is in a locked category: the exception has no effect on it, and this attempt is on record")
+	}
+	for _, h := range f.heldNames(e) {
+		notes = append(notes, fmt.Sprintf("%s does not let %s through for %s: the exception has no effect there, and this attempt is on record",
+			f.Config.Policy.Base.File, h.name, strings.Join(h.groups, ", ")))
 	}
 	for _, text := range e.Names {
 		name, err := blocklist.ParseName(text)
@@ -180,6 +187,35 @@ func (f *Filter) lockedNames(e *Exception) (names []string) {
 		}
 	}
 	return names
+}
+
+// heldName is a name that an exception allows in vain for some groups.
+type heldName struct {
+	name   string
+	groups []string
+}
+
+// heldNames are those names that an exception allows and what the configuration extends does not let through, locked
+// categories apart.
+func (f *Filter) heldNames(e *Exception) (held []heldName) {
+	if e.Action != "allow" || f.Policy == nil {
+		return nil
+	}
+	var whom []string
+	if e.Group != "" {
+		whom = []string{e.Group}
+	}
+	locked := f.lockedNames(e)
+	for _, text := range e.Names {
+		name, err := blocklist.ParseName(text)
+		if err != nil || slices.Contains(locked, text) {
+			continue
+		}
+		if groups := f.Policy.HeldBack(whom, name, e.Added); groups != nil {
+			held = append(held, heldName{text, groups})
+		}
+	}
+	return held
 }
 
 // isConfidential reports whether a confidential list has a name.

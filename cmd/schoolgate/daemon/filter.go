@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -71,10 +72,15 @@ func (d *Daemon) assemble(ctx context.Context, cfg *config.Config) (*Filter, err
 	return assemble(ctx, cfg, d.loader, s.filter.exceptions)
 }
 
-// OwnNames are the school's own zones: no list may cover them.
+// OwnNames are the school's own zones: no list may cover them. Where the configuration extends others, those of the
+// farthest one: a site's zone must not take names out of its trust's lists.
 func OwnNames(cfg *config.Config) []blocklist.Name {
 	var own []blocklist.Name
-	for _, z := range cfg.Policy.Zones {
+	spec := &cfg.Policy
+	for spec.Base != nil {
+		spec = spec.Base
+	}
+	for _, z := range spec.Zones {
 		own = append(own, z.Names...)
 	}
 	return own
@@ -86,7 +92,7 @@ func OwnNames(cfg *config.Config) []blocklist.Name {
 func (f *Filter) ListProblems() (refused, warned config.Errors) {
 	for _, l := range f.Lists {
 		p := config.Error{
-			File: f.Config.File, Line: l.Line, Column: l.Column, Path: "categories." + f.category(l) + ".lists",
+			File: cmp.Or(l.File, f.Config.File), Line: l.Line, Column: l.Column, Path: "categories." + f.category(l) + ".lists",
 		}
 		if l.List != nil {
 			for _, w := range l.List.Warnings {
@@ -229,11 +235,38 @@ func (f *Filter) vainAllows() config.Errors {
 			if r.Allow && f.set.Match([]byte(n))&locked != 0 {
 				// The name may be of a confidential list: the line says which rule it is.
 				out = append(out, config.Error{
-					File: f.Config.File, Line: r.Line, Column: 1, Path: "rules",
+					File: cmp.Or(r.File, f.Config.File), Line: r.Line, Column: 1, Path: "rules",
 					Problem: "this rule allows a name of a locked category: it has no effect",
 				})
 				break
 			}
+		}
+	}
+	return append(out, f.heldAllows(time.Now())...)
+}
+
+// heldAllows names the allow rules of a site for names that what it extends blocks or monitors: for those groups they
+// lift nothing.
+func (f *Filter) heldAllows(now time.Time) (out config.Errors) {
+	base := f.Config.Policy.Base
+	if base == nil {
+		return nil
+	}
+	locked := f.categories(func(c policy.Category) bool { return c.Locked })
+	for _, r := range f.Config.Policy.Rules[len(base.Rules):] {
+		var held []string
+		for _, n := range r.Names {
+			if r.Allow && f.set.Match([]byte(n))&locked == 0 {
+				held = append(held, f.Policy.HeldBack(r.Groups, n, now)...)
+			}
+		}
+		if held != nil {
+			slices.Sort(held)
+			out = append(out, config.Error{
+				File: cmp.Or(r.File, f.Config.File), Line: r.Line, Column: 1, Path: "rules",
+				Problem: fmt.Sprintf("this rule allows a name that %s does not let through for %s: it has no effect there", base.File, strings.Join(slices.Compact(held), ", ")),
+				Hint:    "have it say local: may_loosen in the category or the group",
+			})
 		}
 	}
 	return out

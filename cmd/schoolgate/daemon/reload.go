@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +39,6 @@ func refused(err error) *Refused {
 // snapshot is all that a reload replaces, as one value. It does not change.
 type snapshot struct {
 	filter *Filter
-	yaml   []byte // what filter.Config was read from; nil for the built-in default
 	since  time.Time
 	// accepted is what a later reload or start is compared to: nil until every required list has
 	// been there once.
@@ -95,9 +93,9 @@ func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err
 	defer func() { d.systemd.ready(d.statusLine()) }()
 
 	now := d.current.Load()
-	next, yaml, err := d.prepare(ctx, now)
+	next, err := d.prepare(ctx, now)
 	if err == nil {
-		err = d.swap(ctx, now, next, yaml, who)
+		err = d.swap(ctx, now, next, who)
 	}
 	if err != nil {
 		r := refused(err)
@@ -123,50 +121,50 @@ func (d *Daemon) reload(ctx context.Context, who string) (warnings []string, err
 // refusedHash says which configuration was refused, as far as it can be read, and which one serves on.
 func (d *Daemon) refusedHash(now *snapshot) string {
 	hash := "none"
-	if yaml, err := config.ReadFile(d.path); err == nil {
-		hash = hashOf(yaml)
+	if files, err := config.Files(d.path); err == nil {
+		hash = config.HashFiles(files)
 	}
 	return fmt.Sprintf("hash %s; in force stays %s", hash, now.filter.Config.Hash)
 }
 
 // prepare does everything of a reload that can fail, and touches nothing that serves.
-func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, []byte, error) {
-	cfg, yaml, err := readConfig(d.path)
+func (d *Daemon) prepare(ctx context.Context, now *snapshot) (*Filter, error) {
+	cfg, err := readConfig(d.path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := now.accepted.cutOff(yaml); err != nil {
-		return nil, nil, err
+	if err := now.accepted.cutOff(cfg.Files); err != nil {
+		return nil, err
 	}
 	if err := needsRestart(now.filter.Config, cfg, d.consoleAt.address); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if _, problems := cfg.TLS.Load(); problems != nil {
-		return nil, nil, problems
+		return nil, problems
 	}
 	next, err := d.assemble(ctx, cfg)
 	if err == nil {
 		next, err = d.fetchMissing(ctx, next)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	d.telemetry.listsRead(next)
 	if missing, _ := next.ListProblems(); missing != nil {
-		return nil, nil, missing
+		return nil, missing
 	}
 	if waiting := next.Waiting(); waiting != nil {
-		return nil, nil, &Refused{Reasons: waiting}
+		return nil, &Refused{Reasons: waiting}
 	}
 	if now.accepted != nil {
 		if weaker := next.weakened(now.accepted.Locked); weaker != nil {
 			for i := range weaker {
 				weaker[i] += " (a locked category is weakened at a start only, which is recorded and alerted)"
 			}
-			return nil, nil, &Refused{Reasons: weaker}
+			return nil, &Refused{Reasons: weaker}
 		}
 	}
-	return next, yaml, nil
+	return next, nil
 }
 
 // store puts a snapshot in force that the caller goes on to change. Called with mu held.
@@ -203,7 +201,7 @@ func needsRestart(now, next *config.Config, console string) error {
 }
 
 // swap puts a prepared filter in force, and writes down who did it. Called with mu held.
-func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []byte, who string) error {
+func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, who string) error {
 	d.identities.Apply(next.Config.Sources)
 	if err := d.resolver.Apply(settings(next)); err != nil {
 		return fmt.Errorf("apply: %w", err)
@@ -211,7 +209,7 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, yaml []b
 	d.tls.use(next.Config.TLS)
 	d.alerts.Apply(next.Config.Alerts)
 	d.record.Apply(next.Config.Record)
-	s := &snapshot{filter: next, yaml: yaml, since: d.now(), accepted: now.accepted}
+	s := &snapshot{filter: next, since: d.now(), accepted: now.accepted}
 	d.store(*s) // whoever asks is told of what serves, whatever the record is busy with
 	d.accept(ctx, s, who, "config.reload")
 	d.current.Store(s)
@@ -253,7 +251,8 @@ func (d *Daemon) keep(s *snapshot) {
 	if !f.Policy.Ready() || s.fallback != nil {
 		return
 	}
-	s.accepted = &accepted{Path: f.Config.Path, Hash: f.Config.Hash, Time: d.now().UTC(), Locked: f.locked(), YAML: s.yaml}
+	s.accepted = &accepted{Path: f.Config.Path, Hash: f.Config.Hash, Time: d.now().UTC(), Locked: f.locked()}
+	s.accepted.remember(f.Config.Files)
 	if s.keepFailed = s.accepted.write(f.Config.DataDir); s.keepFailed != nil {
 		d.log.Error("the accepted configuration was not kept", "error", s.keepFailed)
 	}
@@ -294,19 +293,16 @@ const listRetry = 3 * time.Second
 // ErrUnreadable says that there is no configuration file, or that it cannot be read.
 var ErrUnreadable = errors.New("the configuration cannot be read")
 
-// readConfig loads a configuration together with the bytes that it was read from; without a path,
-// the built-in one.
-func readConfig(path string) (*config.Config, []byte, error) {
+// readConfig loads a configuration; without a path, the built-in one.
+func readConfig(path string) (*config.Config, error) {
 	if path == "" {
-		cfg, err := config.Default()
-		return cfg, nil, err
+		return config.Default()
 	}
 	yaml, err := config.ReadFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	cfg, err := config.Parse(bytes.Clone(yaml), path)
-	return cfg, yaml, err
+	return config.Parse(yaml, path)
 }
 
 // settings are the resolver's share of a filter.

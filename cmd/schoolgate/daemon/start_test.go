@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"schoolgate/config"
 )
 
 // age makes files look as if they had been written an hour ago.
@@ -123,7 +125,7 @@ func TestAFileCutOffAnywhereIsReadOrFallsBack(t *testing.T) {
 		}
 		if snap.fallback != nil {
 			fellBack++
-			if diff := cmp.Diff(whole, snap.yaml); diff != "" {
+			if diff := cmp.Diff(whole, snap.filter.Config.Files[0].Data); diff != "" {
 				t.Fatalf("cut off after %d bytes (-want +got):\n%s", i, diff)
 			}
 		}
@@ -237,7 +239,7 @@ func TestTheDataDirectoryIsFoundInABrokenFile(t *testing.T) {
 		{"of another section", "store:\n  data_dir: /srv/s\n", []string{"/etc/x/data", "/run/s"}},
 		{"not at all", "", []string{"/etc/x/data", "/run/s"}},
 	} {
-		if diff := cmp.Diff(c.want, dataDirs("/etc/x/schoolgate.yaml", []byte(c.text), "/run/s")); diff != "" {
+		if diff := cmp.Diff(c.want, dataDirs("/etc/x/schoolgate.yaml", []config.SourceFile{{Path: "/etc/x/schoolgate.yaml", Data: []byte(c.text)}}, "/run/s")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}

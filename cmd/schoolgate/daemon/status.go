@@ -69,15 +69,23 @@ func days(d time.Duration) string { return strconv.Itoa(int(d/(24*time.Hour))) +
 
 // ConfigStatus is the configuration in force.
 type ConfigStatus struct {
-	Path  string    `json:"path"` // absolute; "" for the built-in default
-	Hash  string    `json:"hash"`
-	Since time.Time `json:"since"`
-	// Changed says that the file on disk is no longer what is in force.
+	Path string `json:"path"` // absolute; "" for the built-in default
+	Hash string `json:"hash"`
+	// Extends are the files that it extends, the nearest first, with the hash of each.
+	Extends []ExtendedFile `json:"extends"`
+	Since   time.Time      `json:"since"`
+	// Changed says that a file on disk is no longer what is in force.
 	Changed bool `json:"changed"`
 	// Fallback says that it is the last accepted one, because the file's was refused at start.
 	Fallback bool `json:"fallback"`
 	// Refused is why the last reload or start did not take the file, all reasons.
 	Refused []string `json:"refused"`
+}
+
+// ExtendedFile is a file that the configuration in force extends.
+type ExtendedFile struct {
+	Path string `json:"path"` // absolute
+	Hash string `json:"hash"` // its SHA-256
 }
 
 // ListStatus is one list as it is in use.
@@ -129,6 +137,8 @@ type QueueStatus struct {
 	Receiver string `json:"receiver"`
 	Length   int    `json:"length"`
 	Oldest   string `json:"oldest"` // RFC 3339, "" where none waits
+	// Disabled says that nothing is sent to it, for it took nothing.
+	Disabled bool `json:"disabled"`
 }
 
 // ListStatus describes the lists of f as of a time.
@@ -190,14 +200,17 @@ func (f *Filter) timestamp(t time.Time) string {
 // configStatus is the configuration of s, compared with the file as it is now.
 func (d *Daemon) configStatus(s *snapshot) ConfigStatus {
 	cfg := s.filter.Config
-	c := ConfigStatus{Hash: cfg.Hash, Since: s.since.In(cfg.Timezone), Fallback: s.fallback != nil, Refused: []string{}}
+	c := ConfigStatus{Hash: cfg.Hash, Since: s.since.In(cfg.Timezone), Fallback: s.fallback != nil, Refused: []string{}, Extends: []ExtendedFile{}}
 	if why := cmp.Or(s.refused, s.fallback); why != nil {
 		c.Refused = why.Reasons
 	}
 	if d.path != "" {
 		c.Path, _ = filepath.Abs(d.path) // its error is that there is no working directory: then it is ""
-		yaml, err := config.ReadFile(d.path)
-		c.Changed = err != nil || hashOf(yaml) != cfg.Hash
+		files, err := config.Files(d.path)
+		c.Changed = err != nil || config.HashFiles(files) != cfg.Hash
+	}
+	for _, f := range cfg.Files[min(1, len(cfg.Files)):] {
+		c.Extends = append(c.Extends, ExtendedFile{f.Path, f.Hash})
 	}
 	return c
 }
@@ -237,7 +250,7 @@ func queues(f *Filter, waiting []breach.QueueState) []QueueStatus {
 		if i < 0 {
 			i, out = len(out), append(out, QueueStatus{Receiver: q.Receiver})
 		}
-		out[i].Length, out[i].Oldest = q.Length, f.timestamp(q.Oldest)
+		out[i].Length, out[i].Oldest, out[i].Disabled = q.Length, f.timestamp(q.Oldest), q.Disabled
 	}
 	return out
 }

@@ -92,11 +92,12 @@ func (t *telemetry) listsReadAgain(before, now *Filter) {
 // inForce collects what the snapshot in force says of itself, at the moment of the scrape. Series
 // of a list that a reload took away are gone with it.
 type inForce struct {
-	d                                *Daemon
-	listEntries, listAge, configInfo *prometheus.Desc
-	listCheck, listTrial, compile    *prometheus.Desc
-	compiledNames, compiledBytes     *prometheus.Desc
-	ready, problems, exceptions      *prometheus.Desc
+	d                             *Daemon
+	listEntries, listAge          *prometheus.Desc
+	configInfo, configBase        *prometheus.Desc
+	listCheck, listTrial, compile *prometheus.Desc
+	compiledNames, compiledBytes  *prometheus.Desc
+	ready, problems, exceptions   *prometheus.Desc
 }
 
 func newInForce(d *Daemon) inForce {
@@ -118,6 +119,8 @@ func newInForce(d *Daemon) inForce {
 			"How long it took to read and compile the lists in force.", nil, nil),
 		configInfo: prometheus.NewDesc("schoolgate_config_info",
 			"The configuration in force; always 1.", []string{"hash", "site"}, nil),
+		configBase: prometheus.NewDesc("schoolgate_config_base_info",
+			"A file that the configuration in force extends; always 1.", []string{"file", "hash"}, nil),
 		ready: prometheus.NewDesc("schoolgate_ready",
 			"1 when policy and lists serve; 0 while a required list has never been loaded. As /readyz.", nil, nil),
 		exceptions: prometheus.NewDesc("schoolgate_exceptions",
@@ -137,6 +140,7 @@ func (c inForce) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.compiledNames
 	ch <- c.compiledBytes
 	ch <- c.configInfo
+	ch <- c.configBase
 	ch <- c.ready
 	ch <- c.problems
 	ch <- c.exceptions
@@ -150,6 +154,9 @@ func (c inForce) Collect(ch chan<- prometheus.Metric) {
 	}
 	cfg := s.filter.Config
 	ch <- prometheus.MustNewConstMetric(c.configInfo, prometheus.GaugeValue, 1, cfg.Hash, cfg.Site)
+	for _, f := range cfg.Files[min(1, len(cfg.Files)):] {
+		ch <- prometheus.MustNewConstMetric(c.configBase, prometheus.GaugeValue, 1, f.Path, f.Hash)
+	}
 	ready := 0.0
 	if s.filter.Policy.Ready() {
 		ready = 1
