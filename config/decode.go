@@ -130,7 +130,9 @@ func (k manyKind[T]) shape() shape {
 }
 
 // either binds a scalar, or a list of them.
-func either[T any](dst *values[T], s scalar[T]) kind { return eitherKind[T]{manyKind[T]{dst: dst, scalar: s, whole: true}} }
+func either[T any](dst *values[T], s scalar[T]) kind {
+	return eitherKind[T]{manyKind[T]{dst: dst, scalar: s, whole: true}}
+}
 
 type eitherKind[T any] struct{ manyKind[T] }
 

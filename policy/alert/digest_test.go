@@ -463,8 +463,13 @@ func TestAlertmanagerIsSentNoDigest(t *testing.T) {
 
 func TestAHostileDigestIsInert(t *testing.T) {
 	l := digestLetter(t, true, hostile)
-	for _, kind := range []string{TypeTeams, TypeSlack, TypeGoogleChat, TypeEmail} {
-		made := string(form(t, kind, l))
+	m, err := newMail(&mailbox, "msg_1", l, "", "", "")
+	must(t, err)
+	forms := map[string]string{"mail": m.webpage}
+	for _, kind := range []string{TypeTeams, TypeSlack, TypeGoogleChat} {
+		forms[kind] = string(form(t, kind, l))
+	}
+	for kind, made := range forms {
 		for _, bad := range []string{"<!channel", "<users/all", "<http", "http://evil", "\r\nBcc", "\u202e", "\x1b", "\x00", "<b>x"} {
 			if strings.Contains(made, bad) {
 				t.Errorf("%s: it has %q", kind, bad)
