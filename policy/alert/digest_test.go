@@ -345,8 +345,10 @@ func TestWhatADigestSays(t *testing.T) {
 	}
 	weekly := g.digestsAt(t, at(16, 0))["it"]
 	if diff := cmp.Diff([]inDigest{
-		{"iwf", "year7", "new", "7 hours", 2, "", nil}, {"gambling", "year7", "new", "7 hours", 1, "", nil},
-		{"gaming", "year7", "new", "16 minutes", 6, "", nil}, {"gaming", "year7", "new", "7 hours", 4, "", nil},
+		{"iwf", "year7", "new", "7 hours", 2, "", nil},
+		{"gambling", "year7", "new", "7 hours", 1, "", nil},
+		{"gaming", "year7", "new", "16 minutes", 6, "", nil},
+		{"gaming", "year7", "new", "7 hours", 4, "", nil},
 	}, inShort(weekly.Incidents)); diff != "" {
 		t.Errorf("thin: %s", diff)
 	}

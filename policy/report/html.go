@@ -107,7 +107,7 @@ func change(now, before Figure) string {
 	case percent == 0:
 		return "about the same"
 	case percent >= 1000:
-		return fmt.Sprintf("%s times as much", thousands(now.N/before.N))
+		return thousands(now.N/before.N) + " times as much"
 	}
 	return fmt.Sprintf("%+d%%", percent)
 }

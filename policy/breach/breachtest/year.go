@@ -29,7 +29,7 @@ const PerIncident = 10
 // hashes are zero: it does not verify.
 func Write(ctx context.Context, dir string, p Past) (path string, err error) {
 	path = filepath.Join(dir, "breach.db")
-	l, err := breach.Open(breach.Options{Path: path})
+	l, err := breach.Open(breach.Options{Path: path}) //nolint:contextcheck // it has none
 	if err != nil {
 		return "", err
 	}
