@@ -85,7 +85,7 @@ func (r *receiver) fields() []field {
 			doc: "Text in place of the built-in one, of a chat or of `email` ([alerts.md](alerts.md#texts-of-your-own))",
 		},
 		{
-			key: "devices", kind: many(&r.devices, text()),
+			key: "devices", kind: undivided(&r.devices, text()),
 			doc: "The receiver's own devices and accounts: `10.1.0.5`, `mac:00:11:22:33:44:55`, `name:dsl-laptop`, `user:dsl`. What concerns them goes to the `deputy` instead",
 		},
 		{key: "deputy", kind: one(&r.deputy, reference("receiver")), doc: "Who is told in place of this receiver of what concerns its own `devices`"},

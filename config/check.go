@@ -9,6 +9,7 @@ import (
 
 	"schoolgate/blocklist"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -67,8 +68,12 @@ func (c *checker) server() {
 	if c.store.kind.v == "postgres" {
 		c.fail(c.store.kind.place, "use sqlite", "postgres comes in a later version")
 	}
-	if c.queryLog.v == "full" {
-		c.notYet(c.queryLog.place)
+	c.cfg.QueryLog = querylog.Settings{
+		Mode: c.queryLog.v, Retention: c.retention.queries.v, CountsRetention: c.retention.breaches.v, MaxBytes: int64(c.store.queryLogMB.v) << 20,
+	}
+	if c.queryLog.v == querylog.Full && !c.retention.queries.written() {
+		c.warn(c.queryLog.place, "write retention.queries: 7d, or as the school's data-protection officer decides",
+			"every question of every device is kept, and for how long is not written: %s", formatDuration(c.retention.queries.v))
 	}
 	first := map[string]place{}
 	for _, u := range c.users {
@@ -202,6 +207,9 @@ func (c *checker) systemUpstreams() {
 // answer fills what schoolgate answers by itself.
 func (c *checker) answer() {
 	c.cfg.CacheEntries = c.cache.entries.v
+	if c.queryLog.v != "none" {
+		c.cfg.KeepClients = c.retention.queries.v
+	}
 	c.cfg.Cache = resolver.CacheTimes{
 		MinTTL: c.cache.minTTL.v, MaxTTL: c.cache.maxTTL.v,
 		ClientTTL: c.cache.clientTTL.v, NegativeTTL: c.cache.negativeTTL.v,

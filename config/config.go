@@ -11,6 +11,7 @@ import (
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -55,6 +56,8 @@ type Config struct {
 	Access       resolver.Access
 	// Sources say which device, and who, is at an address.
 	Sources identity.Config
+	// KeepClients is for how long it is kept who has asked, without what; 0: not at all.
+	KeepClients time.Duration
 
 	// Policy has, after the categories of the file, one for each that has lists on trial.
 	Policy policy.Spec
@@ -70,6 +73,7 @@ type Config struct {
 
 	Record    breach.Settings
 	Retention breach.Retention
+	QueryLog  querylog.Settings
 	Alerts    alert.Config
 	// Risks are the kinds of risk that the file gives categories, for reports, by the category name.
 	Risks map[string]string

@@ -16,6 +16,7 @@ import (
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -124,6 +125,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Site: "winchelsea", Timezone: london, DataDir: filepath.Join(dir, "data"),
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5300")}, Metrics: "127.0.0.1:9053",
 		CacheEntries: 200000,
+		KeepClients:  7 * 24 * time.Hour,
 		Cache:        resolver.CacheTimes{MaxTTL: 24 * time.Hour, ClientTTL: 5 * time.Minute, NegativeTTL: 5 * time.Minute, ServeStale: 24 * time.Hour, Prefetch: true},
 		Blocking:     resolver.Blocking{Answer: "nxdomain", TTL: 30 * time.Second, StripECH: true},
 		Sources:      identity.Config{Neighbours: true, Reverse: prefixes("10.0.0.0/8")},
@@ -204,6 +206,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 		Never:     feed.NeverBlocked(),
 		Record:    breach.Settings{Site: "winchelsea", Quiet: 10 * time.Minute, Escalation: breach.Escalation{Within: 10 * time.Minute}},
 		Retention: breach.Retention{Breaches: 365 * 24 * time.Hour, Incidents: 7 * 365 * 24 * time.Hour, Audit: 7 * 365 * 24 * time.Hour},
+		QueryLog:  querylog.Settings{Mode: "counts", Retention: 7 * 24 * time.Hour, CountsRetention: 365 * 24 * time.Hour, MaxBytes: 2 << 30},
 		Alerts: alert.Config{
 			Site: "winchelsea",
 			Receivers: []alert.Receiver{

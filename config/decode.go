@@ -129,10 +129,8 @@ func (k manyKind[T]) shape() shape {
 	return shape{words: "list: " + k.words, schema: map[string]any{"type": "array", "items": k.schema}}
 }
 
-// either binds a scalar, or a list of them.
-func either[T any](dst *values[T], s scalar[T]) kind {
-	return eitherKind[T]{manyKind[T]{dst: dst, scalar: s, whole: true}}
-}
+// either binds a scalar, or a list of them, which means something as a whole.
+func either[T any](dst *values[T], s scalar[T]) kind { return eitherKind[T]{manyKind[T]{dst, s, true}} }
 
 type eitherKind[T any] struct{ manyKind[T] }
 

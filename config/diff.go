@@ -65,6 +65,7 @@ func Diff(older, newer *Config) []Change {
 	d.calendar()
 	d.rules()
 	d.exempt()
+	d.queryLog()
 	return d.changes
 }
 

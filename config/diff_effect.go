@@ -174,3 +174,13 @@ func orRoutes(receivers []string) string {
 
 // youtubeText is the word of the configuration.
 func youtubeText(y policy.YouTube) string { return [...]string{"off", "moderate", "strict"}[y] }
+
+// queryLog says what is kept otherwise of what devices ask.
+func (d *differ) queryLog() {
+	if before, after := d.older.QueryLog.Mode, d.newer.QueryLog.Mode; before != after {
+		d.say("", "other", "", "query_log is %s, before %s", after, before)
+	}
+	if before, after := d.older.QueryLog.Retention, d.newer.QueryLog.Retention; before != after {
+		d.say("", "other", "", "questions that are written down are kept for %s, before %s", formatDuration(after), formatDuration(before))
+	}
+}

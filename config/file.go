@@ -103,7 +103,7 @@ func (f *file) fields() []field {
 		{key: "store", kind: mapping(&f.store), def: "{}", doc: "Where records are kept"},
 		{
 			key: "query_log", kind: one(&f.queryLog, enum("none", "counts", "full")), def: "counts",
-			doc: "What is kept of queries that are no breach. `full` names the client of every query; a later version does that",
+			doc: "What is kept of all queries, beside the breach record: `none`: nothing of anybody; `counts`: how many in each hour, by group, outcome and category, and of each client how much it asks, not what (`clients list`); `full`: every query with its client as well. See [query-log.md](query-log.md)",
 		},
 		{
 			key: "retention", kind: mapping(&f.retention), def: "{}",
@@ -180,14 +180,16 @@ func (t *tlsFiles) fields() []field {
 
 type store struct {
 	place
-	kind    value[string]
-	dsnFile value[string]
+	kind       value[string]
+	dsnFile    value[string]
+	queryLogMB value[int]
 }
 
 func (s *store) fields() []field {
 	return []field{
 		{key: "type", kind: one(&s.kind, enum("sqlite", "postgres")), def: "sqlite", doc: "`sqlite`, a file in `data_dir`; `postgres` comes in a later version"},
 		{key: "dsn_file", kind: one(&s.dsnFile, filePath()), later: true, doc: "File with the connection string, for `postgres`"},
+		{key: "query_log_mb", kind: one(&s.queryLogMB, integer(16, 1_000_000)), def: "2048", doc: "How much the files of `query_log: full` may take, in MiB: some 8 to 19 octets a question. Above it the oldest day goes before its time. A tenth of the disk, 1 GiB at most, is always left free"},
 	}
 }
 
@@ -198,10 +200,10 @@ type retention struct {
 
 func (r *retention) fields() []field {
 	return []field{
-		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Incidents with their breaches that were closed with `no_concern`, or that nobody took in hand"},
+		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Incidents with their breaches that were closed with `no_concern`, or that nobody took in hand. The hourly counts of `query_log` live as long"},
 		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "The other incidents, with their notes and breaches"},
 		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", doc: "The record of changes"},
-		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The query log, where it is `full`"},
+		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The questions that `query_log: full` has written down, of which a day's are deleted together, when all are older; and who asked how much (`clients list`)"},
 	}
 }
 

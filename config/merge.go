@@ -124,7 +124,7 @@ func (m merger) list(base, top layer) *yaml.Node {
 // stands returns the base's value, and fails one of the other file that differs, unless that is open.
 func (m merger) stands(base, top layer, open bool) *yaml.Node {
 	switch {
-	case open || base.node.Kind != top.node.Kind:
+	case open:
 		return m.take(top)
 	case !same(base.node, top.node):
 		m.fail(top.place, "remove it", "%s has this too, and what that says stands", base.where())

@@ -11,6 +11,8 @@ type neighbours map[netip.Addr]neighbour
 type neighbour struct {
 	mac  MAC
 	gone time.Time // when the kernel forgot it; zero: it has not
+	// reached is when the kernel last found that the device answers at this address; zero: never.
+	reached time.Time
 }
 
 func newNeighbours() neighbours { return neighbours{} }
@@ -25,6 +27,9 @@ type change struct {
 	addr netip.Addr
 	mac  MAC
 	gone bool
+	// reached says that the device has just answered. One that is merely known may have left long ago: while there
+	// are few of them, the kernel forgets none (gc_thresh1, arp(7)).
+	reached bool
 }
 
 // takeNeighbours takes changes in, and reports whether they say something new.
@@ -36,10 +41,18 @@ func (s *Store) takeNeighbours(changes []change) (news bool) {
 		was, known := s.neighbours[c.addr]
 		switch {
 		case c.gone && known && was.gone.IsZero():
-			s.neighbours[c.addr] = neighbour{was.mac, now}
+			was.gone = now
+			s.neighbours[c.addr] = was
 		case c.gone, !known && len(s.neighbours) >= maxDevices:
 		default:
-			s.neighbours[c.addr] = neighbour{mac: c.mac}
+			is := neighbour{mac: c.mac}
+			if was.mac == c.mac {
+				is.reached = was.reached
+			}
+			if c.reached {
+				is.reached = now
+			}
+			s.neighbours[c.addr] = is
 			if was.mac == c.mac {
 				continue
 			}

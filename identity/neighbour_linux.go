@@ -139,6 +139,6 @@ func parseNeighbour(body []byte) (c change, ok bool) {
 	if !c.addr.IsValid() || c.addr.IsMulticast() {
 		return c, false
 	}
-	c.gone = state&neighbourKnown == 0
+	c.gone, c.reached = state&neighbourKnown == 0, state&unix.NUD_REACHABLE != 0
 	return c, c.gone || c.mac != MAC{}
 }

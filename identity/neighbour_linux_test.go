@@ -61,7 +61,7 @@ func TestMessagesOfTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []change{
-		{addr: ipad, mac: ipadMAC},
+		{addr: ipad, mac: ipadMAC, reached: true},
 		{addr: ipad6, mac: ipadMAC},
 		{addr: laptop, gone: true},
 		{addr: netip.MustParseAddr("127.0.0.1"), gone: true},

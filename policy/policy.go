@@ -622,6 +622,11 @@ func (p *Policy) Groups() []string {
 	return all
 }
 
+// Only returns the names outside of which everything is blocked for a group. set is false where it has none.
+func (p *Policy) Only(group uint16) (names []blocklist.Name, set bool) {
+	return p.groups[group].Only, p.groups[group].OnlySet
+}
+
 // Shared reports whether many people sit behind each address of a group.
 func (p *Policy) Shared(group uint16) bool { return p.groups[group].Shared }
 

@@ -259,6 +259,26 @@ func (c *Calendar) on(s Span, day time.Time) bool {
 	return s.Always || (len(c.Terms) == 0 || slices.ContainsFunc(c.Terms, within)) && !slices.ContainsFunc(c.Closed, within)
 }
 
+// SchoolDay reports whether a moment is on a day with school: one on which a period is that is not on days without
+// school too, or, where there is none, a Monday to Friday of a term.
+func (c *Calendar) SchoolDay(moment time.Time) bool {
+	const mondayToFriday = 0b0111110
+	local := moment.In(c.zone())
+	day := time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC)
+	school := Span{}
+	for _, p := range c.Periods {
+		for _, s := range p.Times {
+			if !s.Always {
+				school.Days |= s.Days
+			}
+		}
+	}
+	if school.Days == 0 {
+		school.Days = mondayToFriday
+	}
+	return c.on(school, day)
+}
+
 // Occurs reports whether a span is on any day at all. The calendar's periods need not be set.
 func (c *Calendar) Occurs(s Span) bool {
 	if s.Always || len(c.Terms) == 0 {

@@ -85,6 +85,39 @@ func TestAKnownClientAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Nor does it cost any to count who asks, and what an allow-list refuses.
+func TestACountedClientAllocatesNothing(t *testing.T) {
+	s := counting(t, nil)
+	packet, err := withOptions("localhost", subnet("10.20.3.6/32")).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	early, _ := early(t)
+	refused, err := ask("cdn.network.example", dns.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		conn   net.Conn
+		packet []byte
+	}{
+		"counted": {s.dial(t, "udp", forwarder), packet}, "refused by an allow-list": {early.dial(t, "udp", "127.0.0.30"), refused},
+	} {
+		_ = c.conn.SetDeadline(time.Now().Add(20 * time.Second))
+		buf := make([]byte, 1500)
+		if n := testing.AllocsPerRun(1000, func() {
+			if _, err := c.conn.Write(c.packet); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.conn.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations a query", what, n)
+		}
+	}
+}
+
 // Whoever floods gets less of everything, garbage included.
 func TestAQueryOverTheLimitAllocatesNothing(t *testing.T) {
 	s := start(t, func(c *resolver.Config) { c.Settings.Access.RateLimit = slow(1) })
@@ -147,6 +180,27 @@ func BenchmarkPipeline(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.Ask(b.Context(), packet, from, "udp", false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkCounted is the same for a client that is counted each time, as where packets come one by one, and for one that
+// is not, as most of those that come together.
+func BenchmarkCounted(b *testing.B) {
+	for _, count := range []bool{false, true} {
+		s := counting(b, func(c *resolver.Config) { c.Settings.CountClients = count })
+		packet, err := ask("www.example", dns.TypeA).Pack()
+		if err != nil {
+			b.Fatal(err)
+		}
+		from := netip.MustParseAddrPort("10.20.3.4:4000")
+		b.Run(map[bool]string{false: "not", true: "each"}[count], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := s.Ask(b.Context(), packet, from, "udp", false); err != nil {

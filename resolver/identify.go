@@ -64,6 +64,7 @@ func (r *Resolver) recogniseBehind(q *query) {
 	case q.subnet && network.IsSingleIP():
 		r.recogniseAt(q, network.Addr())
 	case q.subnet:
+		q.network = true
 		q.who.Client = policy.Client{Addr: network.Addr()}
 		q.who.Group = p.OfNetwork(network)
 	case named:

@@ -14,6 +14,7 @@ type metrics struct {
 	queries   *prometheus.CounterVec
 	responses *prometheus.CounterVec
 	blocked   *prometheus.CounterVec
+	monitored *prometheus.CounterVec
 	breaches  *prometheus.CounterVec
 	durations *durations
 
@@ -59,6 +60,7 @@ func newMetrics(reg prometheus.Registerer, cacheLen func() (entries, bytes int))
 		queries:           counter("schoolgate_queries_total", "DNS queries by what became of them.", "transport", "group", "outcome"),
 		responses:         counter("schoolgate_responses_total", "DNS responses by response code.", "rcode"),
 		blocked:           counter("schoolgate_blocked_total", "Blocked queries by the category that blocked them.", "group", "category"),
+		monitored:         counter("schoolgate_monitored_total", "Queries that were let through and are watched, by category.", "group", "category"),
 		breaches:          counter("schoolgate_breaches_total", "Attempts at blocked or monitored content, severity none left out.", "group", "category", "severity", "action"),
 		durations:         newDurations(),
 		upstreamRequests:  counter("schoolgate_upstream_requests_total", "Questions to upstream servers by how they ended.", "upstream", "result"),
@@ -116,10 +118,12 @@ type counters struct {
 }
 
 type groupCounters struct {
-	name     string
-	queries  [transportCount][outcomeCount]prometheus.Counter
-	blocked  []prometheus.Counter    // by categorySlot
-	breaches [2][]prometheus.Counter // by action and categorySlot, with the category's own severity
+	name    string
+	queries [transportCount][outcomeCount]prometheus.Counter
+	blocked []prometheus.Counter // by categorySlot
+	// monitored is by categorySlot too; only a category of the configuration is.
+	monitored []prometheus.Counter
+	breaches  [2][]prometheus.Counter // by action and categorySlot, with the category's own severity
 }
 
 // categorySlot makes an index of a verdict's category: the rule and the allow-list come first.
@@ -147,6 +151,11 @@ func newCounters(m *metrics, p *policy.Policy) *counters {
 				g.blocked = append(g.blocked, nil)
 			} else {
 				g.blocked = append(g.blocked, m.blocked.WithLabelValues(name, label))
+			}
+			if category >= 0 {
+				g.monitored = append(g.monitored, m.monitored.WithLabelValues(name, label))
+			} else {
+				g.monitored = append(g.monitored, nil)
 			}
 			for a := range g.breaches {
 				var child prometheus.Counter
@@ -176,6 +185,12 @@ func (c *counters) query(q *query) {
 
 func (c *counters) blocked(v policy.Verdict) {
 	c.groups[v.Group].blocked[categorySlot(v.Category)].Inc()
+}
+
+func (c *counters) monitored(v policy.Verdict) {
+	if child := c.groups[v.Group].monitored[categorySlot(v.Category)]; child != nil {
+		child.Inc()
+	}
 }
 
 func (c *counters) breach(v policy.Verdict) {

@@ -67,6 +67,9 @@ func (r *Resolver) identify(q *query) (goOn bool) {
 		r.readCookie(q)
 		q.limited = r.overLimit(q)
 		r.noteThrong(q)
+		if q.weight > 0 {
+			r.noteAsker(q)
+		}
 	}
 	switch {
 	case !q.known:
@@ -316,9 +319,16 @@ func factsOf(s *snapshot, name policy.Facts, msg []byte) facts {
 func (r *Resolver) record(q *query) {
 	v := q.verdict
 	q.snapshot.counters.query(q)
-	if v.Action == policy.Block {
-		q.snapshot.counters.blocked(v)
+	if n := q.snapshot.only[q.who.Group]; n != nil {
+		n.noteOnly(q)
 	}
+	switch v.Action {
+	case policy.Block:
+		q.snapshot.counters.blocked(v)
+	case policy.Monitor:
+		q.snapshot.counters.monitored(v)
+	}
+	r.logQuestion(q)
 	if !v.Breach() || q.unrecorded {
 		return
 	}
@@ -337,6 +347,30 @@ func (r *Resolver) record(q *query) {
 		Transport: q.transport.String(),
 		Target:    blocklist.Name(q.event.name),
 		Address:   q.event.addr,
+	})
+}
+
+// logQuestion hands a question to the query log. What a flood sends, over its limit or from outside, is counted and
+// no more: it must not push out what devices asked.
+func (r *Resolver) logQuestion(q *query) {
+	if !q.snapshot.LogQuestions || r.questions == nil || q.unrecorded || !q.known || q.limited || q.status != dnswire.StatusOK {
+		return
+	}
+	category := policy.CategoryNone
+	if q.verdict.Action == policy.Block || q.verdict.Action == policy.Monitor {
+		category = q.verdict.Category
+	}
+	r.questions.Question(q.lane, policy.Question{
+		Time:      q.at,
+		Client:    q.who.Client,
+		Policy:    q.snapshot.policy,
+		Group:     q.who.Group,
+		Category:  category,
+		Type:      q.msg.Type,
+		Transport: q.transport.String(),
+		Outcome:   q.outcome.String(),
+		Name:      q.msg.Name(),
+		Listed:    q.verdict.Categories | q.nameFacts.Listed | q.facts.targets.Listed,
 	})
 }
 

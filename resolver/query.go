@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/clients"
 	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
@@ -34,11 +35,16 @@ type query struct {
 	batched, lent bool
 	// answered in the round in which it came, q is counted here; nil: its time is its own.
 	counts *counts
+	lane   int // of who reads the socket, for Questions
 
 	// client is who asks: from's address, or who a proxy names. Its zone is from's.
 	client netip.Addr
 	// host is the name that it asked for in the handshake of TLS, "" where it said none.
 	host string
+
+	// weight is for how many queries it is counted to its client, in tally; 0: another one is for it.
+	weight uint32
+	tally  *clients.Tally
 
 	// unrecorded keeps schoolgate's own checks out of the record of breaches.
 	unrecorded bool
@@ -52,6 +58,7 @@ type query struct {
 	proved    bool // a cookie shows that the address is not forged
 	limited   bool // over the rate limit
 	subnet    bool // a trusted forwarder says in which network the client is, and is believed
+	network   bool // what it says is no one client's address
 	who       policy.Who
 	nameFacts policy.Facts // of the QNAME
 	verdict   policy.Verdict
@@ -136,10 +143,11 @@ func (o outcome) String() string {
 // reset makes q ready for the next packet. The answer's buffer keeps what it grew to.
 func (q *query) reset() {
 	q.in, q.oob, q.question, q.snapshot, q.counts = nil, nil, nil, nil, nil
-	q.received, q.batched, q.lent = time.Time{}, false, false
+	q.received, q.batched, q.lent, q.lane = time.Time{}, false, false, 0
+	q.weight, q.tally, q.network = 1, nil, false
 	q.cached, q.answered, q.facts = cached{}, false, facts{}
 	q.event, q.recordAs = eventTarget{}, ""
-	q.verdict = policy.Verdict{}
+	q.verdict, q.nameFacts = policy.Verdict{}, policy.Facts{}
 	q.decoded, q.unrecorded, q.known, q.proved, q.limited, q.cookie, q.subnet = false, false, false, false, false, false, false
 	q.client, q.host = netip.Addr{}, ""
 	q.who = policy.Who{}

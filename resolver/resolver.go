@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"schoolgate/blocklist"
+	"schoolgate/clients"
 	"schoolgate/policy"
 	"schoolgate/resolver/dnswire"
 )
@@ -27,6 +28,8 @@ import (
 type Resolver struct {
 	log        *slog.Logger
 	recorder   Recorder
+	questions  Questions
+	workers    atomic.Int32 // how many there have been
 	identities Identities
 	notify     func(zone blocklist.Name, from netip.Addr) (taken bool)
 	metrics    *metrics
@@ -43,6 +46,7 @@ type Resolver struct {
 	cookies    *cookieJar
 	tunnels    *tunnels
 	throngs    *throngs
+	tallies    []*clients.Tally // of who asks: the first is for all but the workers, who have one each
 
 	// certificate is Config.Certificate.
 	certificate func() *tls.Certificate
@@ -58,6 +62,7 @@ type Resolver struct {
 	applyMu    sync.Mutex
 	servers    map[Upstream]*server // every one that was ever applied
 	generation uint32
+	only       map[string]*onlyNotes // by group
 }
 
 // snapshot is what one Apply put in force. A query loads it once, and is judged and answered by it.
@@ -72,6 +77,7 @@ type snapshot struct {
 	counters   *counters
 	shared     []bool // by group: many people behind each of its addresses
 	nsid       []byte
+	only       []*onlyNotes // by group; nil: it has no allow-list
 	// explanation is the extended error of blocked answers for who asks for a structured one; nil: the bare one.
 	explanation []byte
 }
@@ -79,7 +85,7 @@ type snapshot struct {
 // New opens the sockets and puts the first settings in force. Nothing is served until Run.
 func New(c Config) (*Resolver, error) {
 	r := &Resolver{
-		log: c.Logger, recorder: c.Recorder, identities: c.Identities, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
+		log: c.Logger, recorder: c.Recorder, questions: c.Questions, identities: c.Identities, notify: c.Notify, roots: c.roots, cache: newCache(c.CacheEntries), failures: newFailures(), servers: make(map[Upstream]*server),
 		certificate: c.Certificate, now: c.Now, tunnels: newTunnels(),
 	}
 	r.metrics = newMetrics(c.Registerer, r.cache.len)
@@ -90,6 +96,7 @@ func New(c Config) (*Resolver, error) {
 	r.refused.register(c.Registerer)
 	r.limits, r.cookies = newLimits(c.Registerer), newCookieJar(time.Now())
 	r.throngs = newThrongs(c.Logger)
+	r.newTally()
 	r.forwarder = newForwarder(r)
 	r.bootstrap = newBootstrap(func(name []byte, typ uint16) (dnswire.Answer, bool) {
 		return r.forwarder.seek(&call{name: name, typ: typ, pool: r.snapshot.Load().bootstrap})
@@ -123,7 +130,7 @@ func (r *Resolver) Apply(s Settings) error {
 	r.generation++
 	next := &snapshot{
 		Settings: s, policy: s.Policy, generation: r.generation, records: make(map[string][]Record),
-		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy), nsid: nsid(s.Policy.Site()),
+		pool: r.newPool(s.Upstreams, 0), counters: newCounters(r.metrics, s.Policy), nsid: nsid(s.Policy.Site()), only: r.onlyNotesOf(s.Policy),
 		explanation: s.Blocking.StructuredErrors.explain(s.Policy.Site()),
 	}
 	for i := range s.Policy.Groups() {

@@ -27,6 +27,8 @@ type Config struct {
 	CacheEntries int
 	// Recorder takes the breaches.
 	Recorder Recorder
+	// Questions takes the questions, where Settings.LogQuestions says so; nil: nobody does.
+	Questions Questions
 	// Identities says what is known of clients; nil: nothing.
 	Identities Identities
 	Registerer prometheus.Registerer
@@ -51,6 +53,13 @@ type Recorder interface {
 	Record(policy.Event)
 }
 
+// Questions takes every answered question from the data path, of clients that may ask and were not over their
+// limit. Question must not block and may be called from many goroutines; lane tells those apart that call it at
+// the same time. The name is the caller's, and good during the call only.
+type Questions interface {
+	Question(lane int, q policy.Question)
+}
+
 // Settings is all that a reload replaces, as one value.
 type Settings struct {
 	Policy    *policy.Policy
@@ -62,6 +71,10 @@ type Settings struct {
 	Cache    CacheTimes
 	Blocking Blocking
 	Access   Access
+	// CountClients says that it is to be counted who asks (Resolver.Asked).
+	CountClients bool
+	// LogQuestions has Config.Questions told of every question.
+	LogQuestions bool
 }
 
 // Access is how clients are told apart and bounded; who may ask is the policy's.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"schoolgate/clients"
 )
 
 // worker reads one UDP socket in batches, answers from the same goroutine what needs no waiting, and asks
@@ -35,10 +37,12 @@ type worker struct {
 	out     [batchSize]mmsghdr
 	outVec  [batchSize]unix.Iovec
 
+	lane   int       // for Questions
 	now    time.Time // when this round began
 	counts counts    // of what was answered in it
 	asker  asker
-	begun  []*call // to be asked at the end of the round
+	tally  *clients.Tally // of who asks
+	begun  []*call        // to be asked at the end of the round
 }
 
 // batchSize is how many packets are read at a time. A system call costs as much as some hundred
@@ -58,7 +62,7 @@ func newWorker(u *udpReader) (w *worker, err error) {
 	if err := canBatch(); err != nil {
 		return nil, fmt.Errorf("recvmmsg: %w: %w", errors.ErrUnsupported, err)
 	}
-	w = &worker{udpReader: u, fd: -1, epoll: -1}
+	w = &worker{udpReader: u, fd: -1, epoll: -1, tally: u.resolver.newTally(), lane: int(u.resolver.workers.Add(1))}
 	defer func() {
 		if err != nil {
 			w.release()
@@ -181,8 +185,10 @@ func (w *worker) serveBatch() {
 		if w.wildcard {
 			q.oob = replyControl(q.oobBuf[:m.header.Controllen])
 		}
-		q.received, q.transport, q.sender, q.batched, q.counts = w.now, overUDP, w, true, &w.counts
+		q.received, q.transport, q.sender, q.batched, q.counts, q.lane = w.now, overUDP, w, true, &w.counts, w.lane
+		q.weight = 0
 	}
+	speakFor(w.queries[:n], w.tally)
 	w.resolver.foresee(w.queries[:n])
 	for i := range n {
 		q := w.queries[i]

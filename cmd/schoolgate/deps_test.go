@@ -23,18 +23,20 @@ func imports() map[string][]string {
 		"blocklist":                nil,
 		"blocklist/feed":           {"blocklist"},
 		"policy":                   {"blocklist"},
+		"clients":                  nil,
 		"policy/breach":            {"blocklist", "policy"},
-		"policy/breach/breachtest": {"policy/breach"},
 		"policy/alert":             {"policy", "policy/breach"},
+		"policy/breach/breachtest": {"policy/breach"},
 		"policy/report":            {"blocklist", "policy", "policy/breach"},
-		"resolver":                 {"blocklist", "policy", "resolver/dnswire"},
+		"querylog":                 {"blocklist", "policy"},
+		"resolver":                 {"blocklist", "clients", "policy", "resolver/dnswire"},
 		"identity":                 {"policy"},
-		"config":                   {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "resolver"},
+		"config":                   {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver"},
 		"cmd/schoolgate/console":   {"config", "identity", "policy"},
-		"cmd/schoolgate/daemon":    {"blocklist", "blocklist/feed", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "resolver", "resolver/dnswire"},
+		"cmd/schoolgate/daemon":    {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":        nil,
 		"cmd/schoolgate": {
-			"blocklist", "blocklist/feed", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/report", "resolver/dnswire",
+			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/report", "querylog", "resolver/dnswire",
 		},
 	}
 }
@@ -93,8 +95,8 @@ func TestForeignPackagesStayWhereTheyBelong(t *testing.T) {
 		"github.com/miekg/dns":       {"blocklist/feed", "resolver"},
 		"github.com/quic-go/quic-go": {"resolver"},
 		"gopkg.in/yaml.v3":           {"config"},
-		"modernc.org/sqlite":         {"policy/breach"},
-		"database/sql":               {"policy/breach", "policy/breach/breachtest"},
+		"modernc.org/sqlite":         {"policy/breach", "querylog"},
+		"database/sql":               {"policy/breach", "policy/breach/breachtest", "querylog"},
 		"github.com/gaissmai/bart":   {"blocklist", "policy"},
 	}
 	for _, p := range listPackages(t) {

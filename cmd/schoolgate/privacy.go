@@ -3,17 +3,21 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
+	"schoolgate/clients"
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 )
 
 // privacyFlags are the flags that say of whom and of when.
@@ -69,6 +73,10 @@ type personal struct {
 	Made      time.Time         `json:"made"`
 	Incidents []breach.Incident `json:"incidents"`
 	Breaches  []breach.Breach   `json:"breaches"`
+	// Asked is how much it asked, not what.
+	Asked []clients.Client `json:"asked"`
+	// Questions are those that query_log: full has written down.
+	Questions []querylog.Question `json:"questions"`
 }
 
 func setupPrivacyExport(fs *flag.FlagSet) action {
@@ -96,10 +104,22 @@ func setupPrivacyExport(fs *flag.FlagSet) action {
 		defer r.Close()
 		found := personal{
 			Site: cfg.Site, Client: e.Client.String(), From: e.From.In(cfg.Timezone), To: e.To.In(cfg.Timezone), Made: time.Now().In(cfg.Timezone),
-			Incidents: []breach.Incident{}, Breaches: []breach.Breach{},
+			Incidents: []breach.Incident{}, Breaches: []breach.Breach{}, Questions: []querylog.Question{},
+		}
+		if found.Asked, err = askedBy(ctx, inv, cfg, daemon.WhoseOf(e)); err != nil {
+			return err
 		}
 		filter := breach.Filter{From: e.From, To: e.To, Client: e.Client.String(), Zone: cfg.Timezone}
 		if err := r.Breaches(ctx, filter, func(b breach.Breach) error { found.Breaches = append(found.Breaches, b); return nil }); err != nil {
+			return err
+		}
+		err = querylog.NewReader(cfg.DataDir, cfg.Timezone).Export(ctx, found.Client, e.From, e.To, func(q querylog.Question) error {
+			found.Questions = append(found.Questions, q)
+			return nil
+		})
+		if damaged, ok := errors.AsType[*querylog.DamagedError](err); ok {
+			fmt.Fprintf(inv.stderr, "warning: %v\n", damaged)
+		} else if err != nil {
 			return err
 		}
 		// An incident is the client's where a breach is: its device name may have been found out only after it began.
@@ -140,8 +160,14 @@ func setupPrivacyErase(fs *flag.FlagSet) action {
 			erased, err = c.Erase(ctx, e)
 			return err
 		}, func(record *breach.Log) (err error) {
+			if erased.Questions, err = querylog.Erase(ctx, cfg.DataDir, e.Client.String(), e.From, e.To); err != nil {
+				return err
+			}
 			erased.Erased, err = record.Erase(ctx, e)
 			erased.Copies = append([]string{}, record.Copies()...)
+			if err == nil {
+				erased.Clients, err = daemon.ForgetStoredClients(cfg, daemon.WhoseOf(e))
+			}
 			return err
 		})
 		if err != nil {
@@ -154,11 +180,39 @@ func setupPrivacyErase(fs *flag.FlagSet) action {
 			return printJSON(inv.stdout, erased)
 		}
 		fmt.Fprintf(inv.stdout, "erased: %d incidents with %d breaches\n", erased.Incidents, erased.Breaches)
+		if erased.Clients > 0 {
+			fmt.Fprintf(inv.stdout, "forgotten: how much %s asked (clients list)\n", daemon.Plural(erased.Clients, "address", "addresses"))
+		}
+		if e.Client.Name+e.Client.User != "" {
+			fmt.Fprintln(inv.stderr, "note: how much it asked (clients list) is kept by address and MAC: erase that by --client with one of those")
+		}
+		if erased.Questions > 0 {
+			fmt.Fprintf(inv.stdout, "erased from the query log: %s\n", daemon.Plural(erased.Questions, "question", "questions"))
+		}
 		if erased.Kept > 0 {
 			fmt.Fprintf(inv.stdout, "kept: %d incidents that were not closed with no_concern (--include-incidents --by WHO --reason WHY erases them too)\n", erased.Kept)
 		}
 		return nil
 	}
+}
+
+// askedBy is what is kept of how much a client asked.
+func askedBy(ctx context.Context, inv *invocation, cfg *config.Config, w clients.Whose) ([]clients.Client, error) {
+	running, err := dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	var all []clients.Client
+	if running != nil {
+		list, err := running.Clients(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = list.Clients
+	} else if all, err = daemon.ListStoredClients(cfg); err != nil {
+		fmt.Fprintf(inv.stderr, "warning: how much it asked is not known: %v\n", err)
+	}
+	return append([]clients.Client{}, slices.DeleteFunc(all, func(c clients.Client) bool { return !w.Has(c) })...), nil
 }
 
 // changeRecord has the running schoolgate change its record, or changes it where none runs.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"schoolgate/cmd/schoolgate/daemon"
+	"schoolgate/querylog"
 )
 
 func setupStatus(fs *flag.FlagSet) action {
@@ -56,6 +57,21 @@ func printLimits(w io.Writer, s daemon.Status) {
 	}
 }
 
+// printQueryLog says what is kept of questions.
+func printQueryLog(w io.Writer, q querylog.Status) {
+	fmt.Fprintf(w, "query log      %s", q.Mode)
+	if q.Files > 0 {
+		fmt.Fprintf(w, "; questions since %s: %s, %d of %d MiB", q.Oldest, daemon.Plural(q.Files, "file", "files"), (q.Bytes+1<<20-1)>>20, q.MaxBytes>>20)
+	}
+	if q.Waiting > 0 {
+		fmt.Fprintf(w, "; %s in memory wait for the disk", daemon.Plural(q.Waiting, "question", "questions"))
+	}
+	if q.Dropped > 0 {
+		fmt.Fprintf(w, "; %s lost since the start", daemon.Plural(int(q.Dropped), "question", "questions"))
+	}
+	fmt.Fprintln(w)
+}
+
 func printStatus(inv *invocation, s daemon.Status) error {
 	w := inv.stdout
 	state := "healthy"
@@ -97,6 +113,7 @@ func printStatus(inv *invocation, s daemon.Status) error {
 	fmt.Fprintf(w, "metrics        %s\n", orDash(s.Listen.Metrics))
 	fmt.Fprintf(w, "record         %s, newest hash %s\n", daemon.Plural(int(s.Chain.Seq), "row", "rows"), orDash(s.Chain.Hash))
 	fmt.Fprintf(w, "kept for       breaches %s, incidents of concern %s, changes %s\n", s.Retention.Breaches, s.Retention.Incidents, s.Retention.Audit)
+	printQueryLog(w, s.QueryLog)
 	fmt.Fprintf(w, "cache          %s\n", daemon.Plural(s.Cache, "answer", "answers"))
 	if i := s.Identity; i.Devices+i.SignIns > 0 {
 		fmt.Fprintf(w, "known          %s: %s, %s, %s by reverse look-up, %s\n", daemon.Plural(i.Devices, "address", "addresses"),
@@ -125,10 +142,7 @@ func printStatus(inv *invocation, s daemon.Status) error {
 		fmt.Fprintln(w)
 	}
 	printLimits(w, s)
-	for _, t := range s.Throngs {
-		fmt.Fprintf(w, "  ! %v asks like many devices, for some %d names in ten minutes: where it is a router or resolver, let it be in a group that says shared: true, or in access.trusted_forwarders (last %s)\n",
-			t.Client, t.Names, t.Last.Format("Mon 15:04"))
-	}
+	printClientStatus(w, s)
 	fmt.Fprintln(w)
 
 	if err := table(w, func(line func(string, ...any)) {

@@ -460,7 +460,7 @@ func TestAClosedRecordRefuses(t *testing.T) {
 
 func TestQueryTypes(t *testing.T) {
 	for number, want := range map[uint16]string{1: "A", 28: "AAAA", 65: "HTTPS", 255: "ANY", 0: "TYPE0", 65280: "TYPE65280"} {
-		if got := queryType(number); got != want {
+		if got := policy.TypeName(number); got != want {
 			t.Errorf("type %d is %q, want %q", number, got, want)
 		}
 	}

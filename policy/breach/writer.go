@@ -222,7 +222,7 @@ func (t *turn) breach(ctx context.Context, e *pending, a policy.Attribution, key
 	}
 	r := breachRow{
 		id: t.ids.next(time.UnixMilli(t.now)), time: e.Time.UnixMilli(),
-		site: t.Site, group: a.Group, qtype: queryType(e.Type), transport: e.Transport,
+		site: t.Site, group: a.Group, qtype: policy.TypeName(e.Type), transport: e.Transport,
 		category: a.Category, categories: string(categories),
 		severity: a.Severity.String(), action: a.Action, list: a.List, via: a.Via.String(),
 		count: e.count, last: e.last.UnixMilli(), incident: incident.seq,

@@ -96,7 +96,7 @@ func (d *Daemon) controlHandler() http.Handler {
 		writeJSON(w, ex)
 	})
 	mux.HandleFunc("POST /flush", func(w http.ResponseWriter, r *http.Request) {
-		if err := d.record.Flush(r.Context()); err != nil {
+		if err := errors.Join(d.record.Flush(r.Context()), d.queries.Flush(r.Context())); err != nil {
 			writeText(w, http.StatusInternalServerError, err.Error())
 			return
 		}
@@ -109,11 +109,14 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("POST /lists/update", d.listsUpdateHandler)
 	mux.HandleFunc("POST /lists/compile", d.listsCompileHandler)
 	mux.HandleFunc("POST /lists/confirm", d.listsConfirmHandler)
+	mux.HandleFunc("GET /clients", d.clientsHandler)
+	mux.HandleFunc("GET /only", d.onlyHandler)
 	mux.HandleFunc("GET /exceptions", d.listExceptionsHandler)
 	mux.HandleFunc("POST /exceptions", d.addExceptionHandler)
 	mux.HandleFunc("POST /exceptions/remove", d.removeExceptionHandler)
 	mux.HandleFunc("POST /privacy/erase", d.eraseHandler)
 	mux.HandleFunc("POST /audit", d.auditHandler)
+	mux.HandleFunc("POST /queries/look", d.lookHandler)
 	mux.HandleFunc("POST /alert/test", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, d.alerts.Test(r.Context(), r.FormValue("receiver")))
 	})
@@ -183,7 +186,7 @@ func (c *Client) Explain(ctx context.Context, name, client, at string) (Explaine
 	return ex, err
 }
 
-// Flush returns once every breach seen so far is written down.
+// Flush returns once every breach seen so far is written down, and what the query log keeps of the questions so far.
 func (c *Client) Flush(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/flush", nil, nil)
 }

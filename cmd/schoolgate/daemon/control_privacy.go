@@ -14,7 +14,11 @@ import (
 // Erased is what was erased, and which older copies of the record may still hold it.
 type Erased struct {
 	breach.Erased
-	Copies []string `json:"copies"`
+	// Questions is how many there were in the query log.
+	Questions int      `json:"questions"`
+	Copies    []string `json:"copies"`
+	// Clients is how many addresses were forgotten of the record of who asks.
+	Clients int `json:"clients"`
 }
 
 func (d *Daemon) eraseHandler(w http.ResponseWriter, r *http.Request) {
@@ -31,12 +35,20 @@ func (d *Daemon) eraseHandler(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Whoever asked may go away: what was begun is ended.
-	done, err := d.record.Erase(context.WithoutCancel(r.Context()), e)
+	ctx := context.WithoutCancel(r.Context())
+	questions, err := d.queries.Erase(ctx, e.Client.String(), e.From, e.To)
+	done := breach.Erased{}
+	if err == nil {
+		done, err = d.record.Erase(ctx, e)
+	}
 	if err != nil {
 		writeText(w, http.StatusUnprocessableEntity, err.Error())
 		return
 	}
-	writeJSON(w, Erased{done, orEmpty(d.record.Copies())})
+	d.takeClients()
+	forgotten := d.clients.Forget(WhoseOf(e))
+	d.keepClients()
+	writeJSON(w, Erased{done, questions, orEmpty(d.record.Copies()), forgotten})
 }
 
 // auditHandler writes down what was done by a command that only reads.

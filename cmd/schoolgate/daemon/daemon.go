@@ -40,6 +40,7 @@ import (
 	"schoolgate/policy"
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -82,11 +83,15 @@ type Daemon struct {
 	progress   progress
 	background background
 
-	record   *breach.Log
-	alerts   *alert.Dispatcher
-	resolver *resolver.Resolver
+	record  *breach.Log
+	queries *querylog.Log
+	// clockTrusted says that what seems old may be deleted.
+	clockTrusted atomic.Bool
+	alerts       *alert.Dispatcher
+	resolver     *resolver.Resolver
 	// identities knows which device, and who, is at an address.
 	identities *identity.Store
+	clients    clientRecord
 	telemetry  *telemetry
 	systemd    notifier
 	metrics    net.Listener // nil where there is none
@@ -162,6 +167,9 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 	opened = append(opened, closer(d.closeRecord))
+	if d.queries, err = d.newQueryLog(cfg); err != nil {
+		return nil, err
+	}
 	d.alerts, err = alert.New(alert.Options{
 		Config: cfg.Alerts, Outbox: d.record, Register: d.record, Now: d.now, Logger: d.log, Registerer: d.telemetry.registry,
 	})
@@ -206,11 +214,12 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		opened = append(opened, l)
 	}
 	d.identities = identity.New(identity.Options{Config: cfg.Sources, LookUp: d.nameOf, Now: d.now, Logger: d.log})
+	d.readClients(cfg)
 	d.console = console.New(console.Config{InForce: d.inForce, Identities: d.identities, Now: d.now, Logger: d.log})
 	d.tls.log = d.log
 	d.tls.use(cfg.TLS)
 	d.resolver, err = resolver.New(resolver.Config{ //nolint:contextcheck // it has none
-		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record, Identities: d.identities, Now: o.Now,
+		Listen: cfg.Listen, DoT: cfg.DoT, DoH: cfg.DoH, DoQ: cfg.DoQ, Certificate: d.tls.inUse.Load, CacheEntries: cfg.CacheEntries, Recorder: d.record, Questions: d.queries, Identities: d.identities, Now: o.Now,
 		Registerer: d.telemetry.registry, Logger: d.log, Notify: d.notified, Settings: settings(s.filter),
 	})
 	if err != nil {
@@ -297,6 +306,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer stopRecord()
 	recordDone := make(chan error, 1)
 	go func() { recordDone <- d.record.Run(recordCtx) }()
+	queriesCtx, stopQueries := context.WithCancel(recordCtx)
+	defer stopQueries()
+	queriesDone := make(chan error, 1)
+	go func() { queriesDone <- d.queries.Run(queriesCtx) }()
 
 	d.loader.SetBackground(d.background.run)
 	g, ctx := errgroup.WithContext(ctx)
@@ -323,11 +336,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.endExceptions(ctx); return nil })
 	g.Go(func() error { d.tls.watch(ctx); return nil })
 	g.Go(func() error { d.watchHealth(ctx); return nil })
+	g.Go(func() error { d.countClients(ctx); return nil })
 	g.Go(func() error { d.retain(ctx); return nil })
 	g.Go(func() error { d.alertIT(ctx); return nil })
 	g.Go(func() error { d.watchdog(ctx); return nil })
 	err := g.Wait()
+	d.keepClients()
 
+	stopQueries()
+	if err := <-queriesDone; err != nil {
+		d.log.Error("the end of the query log was not written", "error", err)
+	}
 	stopRecord()
 	if err := errors.Join(err, <-recordDone, d.lock.Close()); err != nil {
 		return err

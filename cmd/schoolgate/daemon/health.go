@@ -47,6 +47,7 @@ func (d *Daemon) ownProblems() []string {
 	}
 	out = append(out, d.tls.problems(d.now(), s.filter.Config.Timezone)...)
 	out = append(out, d.identities.Problems()...)
+	out = append(out, d.queries.Problems()...)
 	for _, u := range d.resolver.Stats().Upstreams {
 		switch {
 		case u.LeadsBack:

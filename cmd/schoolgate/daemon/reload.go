@@ -11,6 +11,7 @@ import (
 
 	"schoolgate/config"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -209,9 +210,11 @@ func (d *Daemon) swap(ctx context.Context, now *snapshot, next *Filter, who stri
 	d.tls.use(next.Config.TLS)
 	d.alerts.Apply(next.Config.Alerts)
 	d.record.Apply(next.Config.Record)
+	d.queries.Apply(next.Config.QueryLog)
 	s := &snapshot{filter: next, since: d.now(), accepted: now.accepted}
 	d.store(*s) // whoever asks is told of what serves, whatever the record is busy with
 	d.accept(ctx, s, who, "config.reload")
+	d.auditQueryLog(ctx, who, now.filter.Config.QueryLog, next.Config.QueryLog)
 	d.current.Store(s)
 	d.giveBack(now.filter, next)
 	d.refresh.wake()
@@ -228,6 +231,9 @@ func (d *Daemon) accept(ctx context.Context, s *snapshot, who, what string) {
 		before = s.accepted.Hash
 	}
 	detail := []string{fmt.Sprintf("hash %s, before %s", f.Config.Hash, before), f.Summary()}
+	if mode := f.Config.QueryLog.Mode; mode != querylog.Counts {
+		detail = append(detail, "query_log "+mode)
+	}
 	for _, w := range f.vainAllows() {
 		detail = append(detail, w.Error())
 	}
@@ -310,7 +316,7 @@ func settings(f *Filter) resolver.Settings {
 	c := f.Config
 	return resolver.Settings{
 		Policy: f.Policy, Upstreams: c.Upstreams, Zones: c.Zones, Records: c.Records, Cache: c.Cache, Blocking: c.Blocking,
-		Access: c.Access,
+		Access: c.Access, CountClients: c.KeepClients > 0, LogQuestions: c.QueryLog.Mode == querylog.Full,
 	}
 }
 

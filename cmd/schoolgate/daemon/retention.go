@@ -30,7 +30,10 @@ func (d *Daemon) retain(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if now := d.now(); clock.trusted(now.Round(0), time.Since(begun)) && !now.Before(d.build.Time) && (last.IsZero() || now.Sub(last) >= retainEvery || now.Before(last)) {
+		now := d.now()
+		trusted := clock.trusted(now.Round(0), time.Since(begun)) && !now.Before(d.build.Time)
+		d.clockTrusted.Store(trusted)
+		if trusted && (last.IsZero() || now.Sub(last) >= retainEvery || now.Before(last)) {
 			last = now
 			d.retainNow(ctx)
 		}

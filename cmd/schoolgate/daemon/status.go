@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"schoolgate/blocklist"
+	"schoolgate/clients"
 	"schoolgate/cmd/schoolgate/console"
 	"schoolgate/config"
 	"schoolgate/identity"
 	"schoolgate/policy"
 	"schoolgate/policy/breach"
+	"schoolgate/querylog"
 	"schoolgate/resolver"
 )
 
@@ -50,11 +52,17 @@ type Status struct {
 	// Retention is how long each kind of record is kept, in days: "365d".
 	Retention RetentionStatus `json:"retention"`
 	// Identity is how much is known of the devices.
-	Identity identity.Stats `json:"identity"`
+	Identity identity.Stats  `json:"identity"`
+	QueryLog querylog.Status `json:"query_log"`
 	// API is what came to /api/v1.
 	API console.Stats `json:"api"`
 	// Throngs are addresses that ask like many devices, and are of no group that says shared.
 	Throngs []resolver.Throng `json:"throngs"`
+	// Clients is how many devices ask, and Busy those that ask like many.
+	Clients clients.Stats    `json:"clients"`
+	Busy    []clients.Client `json:"busy"`
+	// Falls are groups that were found today to ask far less than they usually do.
+	Falls []clients.Fall `json:"falls"`
 }
 
 // RetentionStatus is breach.Retention in words.
@@ -266,8 +274,11 @@ func (d *Daemon) status(queue []breach.QueueState) Status {
 		Config: d.configStatus(s),
 		Listen: d.Addrs(), Lists: s.filter.ListStatus(now), Notes: orEmpty(s.filter.Notes()), Exceptions: s.filter.exceptionCounts(now),
 		Upstreams: []UpstreamStatus{}, AlertQueue: queues(s.filter, queue), Chain: d.record.Head(), Identity: d.identities.Stats(), API: d.console.Stats(),
+		QueryLog: d.queries.Status(),
 	}
 	st.Healthy = len(st.Problems) == 0
+	st.Clients, st.Busy = d.clients.Stats(schoolOf(cfg))
+	st.Falls = d.clients.Falls()
 	st.Retention = RetentionStatus{days(cfg.Retention.Breaches), days(cfg.Retention.Incidents), days(cfg.Retention.Audit)}
 	stats := d.resolver.Stats()
 	st.Cache, st.Refused = stats.CacheEntries, append([]resolver.Refused{}, stats.Refused...)

@@ -1,10 +1,10 @@
-package breach
+package policy
 
 import "strconv"
 
-// queryType returns the name of a QTYPE as zone files have it, "TYPE65280" where it has none here
+// TypeName returns the name of a QTYPE as zone files have it, "TYPE65280" where it has none here
 // (RFC 3597 §5).
-func queryType(t uint16) string {
+func TypeName(t uint16) string {
 	if name, ok := queryTypes[t]; ok {
 		return name
 	}
