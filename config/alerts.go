@@ -123,7 +123,7 @@ type route struct {
 	outside  values[string]
 	about    value[string]
 	to       values[string]
-	digest   value[string]
+	digest   value[alert.Times]
 }
 
 func (r *route) fields() []field {
@@ -138,7 +138,7 @@ func (r *route) fields() []field {
 		{key: "to", kind: many(&r.to, reference("receiver")), need: true, doc: "The receivers"},
 		{
 			key: "digest", kind: one(&r.digest, digest()),
-			doc: "Gathered and sent at this time, `mon-fri 15:45`, not at once. Comes in a later version, until which the route sends nothing: refused for critical and high",
+			doc: "Gathered and sent at this time, `mon-fri 15:45` by the school's clock, not at once. Critical and high need another route that sends at once",
 		},
 	}
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"schoolgate/policy/alert"
 	"schoolgate/policy/breach"
@@ -87,7 +86,6 @@ func texts(of values[string]) (all []string) {
 // tells notes what a route tells somebody of, wherever and whenever. One that is for what is grave and
 // reaches no one is refused, and counts from then on: what is reported once need not be reported again.
 func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
-	const noDigest, atOnce = "digests come in a later version; until then ", "leave digest out to be alerted at once"
 	covers := r.Severities
 	switch {
 	case c.failed(w.place):
@@ -97,23 +95,30 @@ func (c *checker) tells(w *route, r alert.Route, told map[string]bool) {
 	case len(covers) == 0:
 		covers = []string{"critical", "high"}
 	}
-	grave := slices.Contains(covers, "critical") || slices.Contains(covers, "high")
 	reported := true
 	switch {
 	case c.failed(w.place):
 	case len(w.to.all) == 0:
 		c.fail(w.to.place, "", "the route names no receiver")
-	case r.Digest == "":
-		reported = r.About != ""
-	case r.About != "":
+	case r.Digest.Days != 0 && r.About != "":
 		c.warn(w.digest.place, "leave digest out", "what is about system is sent at once")
-	case grave:
-		c.fail(w.digest.place, atOnce, noDigest+"nothing of severity %s reaches a receiver by this route", strings.Join(covers, ", "))
+	case r.Digest.Days != 0:
+		c.takesDigest(w)
+		reported = false
 	default:
-		c.warn(w.digest.place, atOnce, noDigest+"this route sends nothing")
+		reported = r.About != ""
 	}
 	for _, s := range covers {
 		told[s] = told[s] || reported
+	}
+}
+
+// takesDigest refuses a digest for a receiver that is sent none.
+func (c *checker) takesDigest(w *route) {
+	for _, to := range w.to.all {
+		if slices.ContainsFunc(c.alerts.receivers, func(r receiver) bool { return r.name.name == to.v && r.kind.v == alert.TypeAlertmanager }) {
+			c.fail(to.place, "leave digest out, or send it to another receiver", "an alertmanager is sent no digest: it is for what goes on")
+		}
 	}
 }
 

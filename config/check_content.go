@@ -59,6 +59,12 @@ func (c *checker) contents() {
 		if i := slices.IndexFunc(w.lists, func(l list) bool { return l.trial.v > 0 }); i >= 0 {
 			count(w.lists[i].trial.place)
 		}
+		if w.risk.v != "" {
+			if c.cfg.Risks == nil {
+				c.cfg.Risks = map[string]string{}
+			}
+			c.cfg.Risks[p.Name] = w.risk.v
+		}
 		c.add(w, p)
 	}
 }

@@ -48,8 +48,11 @@ func (c *checker) everyoneTold(routes place, a *alert.Config, told map[string]bo
 				}
 			}
 		}
+		digest := c.onlyByDigest(s)
 		switch {
 		case gaps == 0:
+		case gaps == all && digest.written():
+			c.fail(digest, hint, "what is of severity %s would wait for the digest: no other route tells of it", s)
 		case own == 0:
 			c.warn(routes, hint, "no receiver is told of breaches in iwf and ctiru")
 		case gaps == all:
@@ -58,6 +61,17 @@ func (c *checker) everyoneTold(routes place, a *alert.Config, told map[string]bo
 			c.fail(routes, hint, "no receiver is told of a breach of severity %s %s", s, first)
 		}
 	}
+}
+
+// onlyByDigest returns where the first route is written that tells of a severity by a digest.
+func (c *checker) onlyByDigest(s policy.Severity) (at place) {
+	for i := range c.alerts.routes {
+		w := &c.alerts.routes[i]
+		if w.digest.v.Days != 0 && !w.about.written() && (len(w.severity.all) == 0 || slices.Contains(texts(w.severity), s.String())) {
+			return w.digest.place
+		}
+	}
+	return at
 }
 
 // breaching is a kind of breach: of a severity, by a group in a category.

@@ -75,6 +75,8 @@ type Config struct {
 	Retention breach.Retention
 	QueryLog  querylog.Settings
 	Alerts    alert.Config
+	// Risks are the kinds of risk that the file gives categories, for reports, by the category name.
+	Risks map[string]string
 
 	// NotEnforced has the paths of the keys that ask for something which this version does not do:
 	// "groups.year7.schedule". They are checked like all others.

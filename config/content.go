@@ -14,6 +14,7 @@ type category struct {
 	severity     value[policy.Severity]
 	locked       value[bool]
 	confidential value[bool]
+	risk         value[string]
 	lists        []list
 	local        value[string]
 }
@@ -27,6 +28,10 @@ func (c *category) fields() []field {
 		},
 		{key: "locked", kind: one(&c.locked, boolean()), def: "false", graded: true, doc: "Blocked for everybody, always; nothing lifts it"},
 		{key: "confidential", kind: one(&c.confidential, boolean()), def: "false", graded: true, doc: "Its names appear in no record, log, alert, page or metric"},
+		{
+			key: "risk", kind: one(&c.risk, enum("content", "contact", "conduct", "commerce")),
+			doc: "Which of the four kinds of risk of “Keeping children safe in education” it is, for reports. What the category's name says where it is not written, else `content`",
+		},
 		{key: "lists", kind: sections(&c.lists), doc: "The lists of its names, each a mapping, `builtin:NAME` or a catalogue's name such as `ut1:games`; `[]` is valid. Put a new list on `trial` first"},
 		{key: "local", kind: one(&c.local, localKind()), doc: "`may_loosen`: a file that extends this one may unblock the category, allow its names, and change what is written here"},
 	}

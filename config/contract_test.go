@@ -216,7 +216,7 @@ func TestContractExampleMeansThis(t *testing.T) {
 			},
 			Routes: []alert.Route{
 				{Severities: []string{"critical", "high"}, To: []string{"dsl"}},
-				{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: "mon-fri 15:45"},
+				{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: alert.Times{Days: 0b0111110, Minute: 15*60 + 45}},
 				{About: "system", To: []string{"it"}},
 			},
 		},

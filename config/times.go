@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"schoolgate/policy/alert"
 )
 
 const (
@@ -218,19 +220,20 @@ func days() scalar[week] {
 }
 
 // digest is the times at which what was gathered is sent: "mon-fri 15:45".
-func digest() scalar[string] {
-	return scalar[string]{
+func digest() scalar[alert.Times] {
+	return scalar[alert.Times]{
 		words: "days and time", schema: object{"type": "string", "pattern": `^[a-z,-]+ \d\d:\d\d$`},
-		parse: func(s string) (string, error) {
+		parse: func(s string) (alert.Times, error) {
 			days, at, _ := strings.Cut(s, " ")
-			_, err := parseDays(days)
-			if err == nil {
-				_, err = parseClock(at)
-			}
+			on, err := parseDays(days)
 			if err != nil {
-				return "", wrong(`write "mon-fri 15:45"`, "%q is not days and a time", s)
+				return alert.Times{}, wrong(`write "mon-fri 15:45"`, "%q is not days and a time", s)
 			}
-			return s, nil
+			minute, err := parseClock(at)
+			if err != nil {
+				return alert.Times{}, wrong(`write "mon-fri 15:45"`, "%q is not days and a time", s)
+			}
+			return alert.Times{Days: uint8(on), Minute: minute}, nil
 		},
 	}
 }

@@ -31,7 +31,10 @@ func (d *Dispatcher) deliver(ctx context.Context, r *Receiver, a breach.Alert, t
 	if r.Type == TypeWebhook {
 		return d.post(ctx, r.webhook(a.ID, a.Body, now))
 	}
-	l := letter(a.Body, d.zone())
+	if r.Type == TypeAlertmanager && a.Type == typeDigest {
+		return answer{delivered: true, text: "not sent: Alertmanager takes no digest"} // it was of another type before
+	}
+	l := letter(a.Body, d.config.Load().zone())
 	o := outgoing{url: r.URL}
 	switch r.Type {
 	case TypeSlack:
@@ -56,14 +59,6 @@ func (d *Dispatcher) deliver(ctx context.Context, r *Receiver, a breach.Alert, t
 		return answer{text: notSupported(r)}
 	}
 	return d.post(ctx, o)
-}
-
-// zone is where times in texts are.
-func (d *Dispatcher) zone() *time.Location {
-	if zone := d.config.Load().Calendar.Zone; zone != nil {
-		return zone
-	}
-	return time.UTC
 }
 
 // own is what the receiver's template makes of a letter, "" for the built-in text. That it fails is said by

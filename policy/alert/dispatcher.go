@@ -35,6 +35,8 @@ type Options struct {
 	Config Config
 	// Outbox may be nil for a Dispatcher of which only Test is used.
 	Outbox Outbox
+	// Register is what digests are made of; nil: none are sent.
+	Register Register
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Logger may be nil. It is given neither a client nor a name.
@@ -65,6 +67,9 @@ type Dispatcher struct {
 	start     func(*worker)        // nil unless Run is running
 	said      map[string]time.Time // system messages, and when they were last sent
 	templates map[string]string    // by receiver: how its template failed
+
+	digesting sync.Mutex
+	digests   digests
 }
 
 // New returns a Dispatcher. Nothing is sent until Run, but by Test.
@@ -73,6 +78,7 @@ func New(o Options) (*Dispatcher, error) {
 		outbox: o.Outbox, now: o.Now, logger: o.Logger, client: newClient(o.Transport),
 		dial: o.Dial, roots: o.Roots,
 		workers: map[string]*worker{}, said: map[string]time.Time{}, templates: map[string]string{},
+		digests: digests{o.Register, map[string]breach.Told{}},
 	}
 	if d.dial == nil {
 		d.dial = new(net.Dialer).DialContext
@@ -134,6 +140,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		d.start(w)
 	}
 	d.mu.Unlock()
+	workers.Go(func() { d.sendDigests(ctx) })
 	defer func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()

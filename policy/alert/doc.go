@@ -23,6 +23,13 @@
 // Config.Told (route.go): the receivers of every route that matches, or those of the group's alert_to, and in
 // place of each whose own device it is, its deputy.
 //
+// # Digests
+//
+// A route with a digest tells nothing at once. At each of its times Dispatcher.Digest makes one message for each receiver,
+// of what the route matches since the last one and of what is open, and stores it together with how far the route has
+// told. So whatever ends in between, a digest is made again under the same id, or not at all. Of several times that were
+// missed the newest counts.
+//
 // # Delivery
 //
 // Each receiver has its own goroutine, so that one that hangs delays no other. A status of 2xx, or a mail

@@ -70,8 +70,11 @@ func letters(t testing.TB) map[string]Letter {
 			}
 			n.Names = append([]breach.NameCount{{Name: hostile, Count: 7}}, n.Names...)
 		}),
-		"system": letter(d.textBody(typeSystem, "The list iwf is two days old: https://lists.example/iwf.txt does not answer."), london(t)),
-		"test":   letter(d.textBody(typeTest, testMessage), london(t)),
+		"digest":         digestLetter(t, false, "Gaming"),
+		"digest_full":    digestLetter(t, true, "Gaming"),
+		"digest_hostile": digestLetter(t, true, hostile),
+		"system":         letter(d.textBody(typeSystem, "The list iwf is two days old: https://lists.example/iwf.txt does not answer."), london(t)),
+		"test":           letter(d.textBody(typeTest, testMessage), london(t)),
 	}
 }
 

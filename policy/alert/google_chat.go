@@ -30,7 +30,7 @@ func googleChatMessage(l Letter, own string) object {
 	}
 	if l.URL != "" {
 		widgets = append(widgets, object{"buttonList": object{"buttons": []object{
-			{"text": "Open the incident", "onClick": object{"openLink": object{"url": l.URL}}},
+			{"text": l.link(), "onClick": object{"openLink": object{"url": l.URL}}},
 		}}})
 	}
 	if l.Chain != "" {

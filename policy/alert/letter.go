@@ -16,14 +16,14 @@ import (
 // Letter is a message in words, as chats and mail tell it. It is what templates are given: every text in it
 // is fit to be shown, and in a chat's template its markup does nothing.
 type Letter struct {
-	Type    string    // "incident.opened", "incident.continued", "system", "test"
+	Type    string    // "incident.opened", "incident.continued", "digest", "system", "test"
 	Time    time.Time // when the message was made, by the school's clock
 	Site    string
 	Subject string   // one line
 	Summary string   // what happened, a sentence or two
 	Facts   []Fact   // what else is known
 	Advice  []string // what to do, and who
-	URL     string   // of the incident; empty: there is no console
+	URL     string   // of the incident, or of all of them; empty: there is no console
 	Chain   string   // the newest link of the record's chain, "42:5f70…", for audit verify --anchor
 
 	// Of an incident:
@@ -64,6 +64,12 @@ func letter(body []byte, zone *time.Location) Letter {
 	case breach.IncidentOpened, breach.IncidentContinued:
 		if json.Unmarshal(m.Data, &incident) == nil {
 			l.incident(&incident, zone)
+			return l
+		}
+	case typeDigest:
+		var digest digestData
+		if json.Unmarshal(m.Data, &digest) == nil {
+			l.digest(&digest, zone)
 			return l
 		}
 	case typeSystem, typeTest:
@@ -198,13 +204,6 @@ func chain(h breach.Head) string {
 		return ""
 	}
 	return fmt.Sprintf("%d:%s", h.Seq, clean(h.Hash, maxShown))
-}
-
-func times(n int64) string {
-	if n == 2 {
-		return "twice"
-	}
-	return fmt.Sprintf("%d times", n)
 }
 
 func capital(s string) string {

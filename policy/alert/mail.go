@@ -73,7 +73,7 @@ func plainText(l Letter) string {
 		line("%-11s %s", label, f.Value)
 	}
 	if l.URL != "" {
-		line("\nOpen the incident: %s", l.URL)
+		line("\n%s: %s", l.link(), l.URL)
 	}
 	for _, a := range l.Advice {
 		line("\n%s", a)

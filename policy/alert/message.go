@@ -12,6 +12,7 @@ import (
 // The types of messages that are not about an incident.
 const (
 	typeSystem = "system"
+	typeDigest = "digest"
 	typeTest   = "test"
 )
 

@@ -23,7 +23,7 @@ func school() Config {
 		Receivers: []Receiver{trusted, webhook("headteacher", "http://127.0.0.1:9/head"), webhook("it", "http://127.0.0.1:9/it")},
 		Routes: []Route{
 			{Severities: []string{"critical", "high"}, To: []string{"dsl"}},
-			{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: "mon-fri 15:45"},
+			{Severities: []string{"medium", "low"}, To: []string{"dsl"}, Digest: schoolDays},
 			{Severities: []string{"critical"}, To: []string{"headteacher", "dsl"}},
 			{About: AboutSystem, To: []string{"it"}},
 		},
@@ -112,7 +112,7 @@ func TestWhoIsTold(t *testing.T) {
 	}{
 		"those of the routes for the severity":              {policy.SeverityHigh, nil, []string{"dsl"}},
 		"every route that matches, each receiver once":      {policy.SeverityCritical, nil, []string{"dsl", "headteacher"}},
-		"a digest sends nothing yet":                        {policy.SeverityLow, nil, nil},
+		"a digest sends nothing at once":                    {policy.SeverityLow, nil, nil},
 		"alert_to replaces the receivers":                   {policy.SeverityHigh, []string{"headteacher"}, []string{"headteacher"}},
 		"alert_to of every route, but each receiver once":   {policy.SeverityCritical, []string{"headteacher", "it", "it"}, []string{"headteacher", "it"}},
 		"alert_to reaches nobody where no route matches":    {policy.SeverityLow, []string{"headteacher"}, nil},

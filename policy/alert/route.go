@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -30,9 +31,21 @@ func subject(n breach.Notice) Subject {
 // Told returns the names of those who are told of an incident at once, each once: those of the routes
 // that match, or in their place those of its group's alert_to; and in place of each whose own device it is,
 // the deputy. Routes with a digest send nothing at once.
-func (c *Config) Told(s Subject) (names []string) {
-	for i := range c.Routes {
-		if r := &c.Routes[i]; r.Digest == "" && c.matches(r, s) {
+func (c *Config) Told(s Subject) []string {
+	return c.told(s, func(yield func(*Route) bool) {
+		for i := range c.Routes {
+			if c.Routes[i].Digest.Days == 0 && !yield(&c.Routes[i]) {
+				return
+			}
+		}
+	})
+}
+
+// told is Told by some routes.
+func (c *Config) told(s Subject, routes iter.Seq[*Route]) (told []string) {
+	var names []string
+	for r := range routes {
+		if c.matches(r, s) {
 			if s.AlertToSet {
 				names = appendNew(nil, s.AlertTo)
 				break
@@ -40,7 +53,6 @@ func (c *Config) Told(s Subject) (names []string) {
 			names = appendNew(names, r.To)
 		}
 	}
-	var told []string
 	for _, name := range names {
 		if name = c.inStead(name, &s.Client); name != "" {
 			told = appendNew(told, []string{name})

@@ -39,7 +39,7 @@ func house(t *testing.T) Config {
 			{Severities: []string{"medium"}, During: []string{"lessons", "night"}, To: []string{"dsl"}},
 			{Severities: []string{"medium"}, Outside: []string{"lessons", "night"}, To: []string{"night"}},
 			{Severities: []string{"low"}, Sites: []string{"rye"}, To: []string{"dsl"}},
-			{Severities: []string{"low"}, To: []string{"dsl"}, Digest: "mon-fri 15:45"},
+			{Severities: []string{"low"}, To: []string{"dsl"}, Digest: schoolDays},
 			{About: AboutSystem, To: []string{"it"}},
 		},
 	}

@@ -40,7 +40,7 @@ func slackMessage(l Letter, own string) object {
 		parts = append(parts, object{"type": "rich_text_list", "style": "bullet", "elements": items})
 	}
 	if l.URL != "" {
-		parts = append(parts, section(object{"type": "link", "url": l.URL, "text": "Open the incident"}))
+		parts = append(parts, section(object{"type": "link", "url": l.URL, "text": l.link()}))
 	}
 	if l.Chain != "" {
 		parts = append(parts, section(object{"type": "text", "text": "Record " + l.Chain, "style": object{"code": true}}))

@@ -41,7 +41,7 @@ func teamsMessage(l Letter, own string) object {
 		"msteams": object{"width": "Full"}, "fallbackText": l.Subject, "body": body,
 	}
 	if l.URL != "" {
-		card["actions"] = []object{{"type": "Action.OpenUrl", "title": "Open the incident", "url": l.URL}}
+		card["actions"] = []object{{"type": "Action.OpenUrl", "title": l.link(), "url": l.URL}}
 	}
 	return object{
 		"type": "message", "summary": l.Subject,

@@ -126,6 +126,11 @@ func examples() (all []Letter) {
 			all = append(all, letter(incidentBody(n, "https://console.example", full), time.UTC))
 		}
 	}
+	digest := digestData{
+		Site: "winchelsea", From: stamp(at.AddDate(0, 0, -1)), To: stamp(at), Message: "From Thu 19 Nov 10:14 to Fri 20 Nov 10:14 nothing new came.",
+		Chain: breach.Head{Seq: 42, Hash: "5f70"},
+	}
+	all = append(all, letter(encode(message{typeDigest, stamp(at), digest}), time.UTC))
 	for _, kind := range []string{typeSystem, typeTest} {
 		text := textData{Site: "winchelsea", Message: "The list iwf is two days old.", Chain: breach.Head{Seq: 42, Hash: "5f70"}}
 		all = append(all, letter(encode(message{kind, stamp(at), text}), time.UTC))

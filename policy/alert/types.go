@@ -81,7 +81,15 @@ type Route struct {
 	Outside    []string // periods: in none of them
 	About      string   // AboutSystem, or "" for incidents
 	To         []string
-	Digest     string // "mon-fri 15:45": gathered, not sent at once
+	Digest     Times // gathered, not sent at once
+}
+
+// zone is where the school's clock is.
+func (c *Config) zone() *time.Location {
+	if c.Calendar.Zone == nil {
+		return time.UTC
+	}
+	return c.Calendar.Zone
 }
 
 // receiver returns the receiver of that name, or nil.

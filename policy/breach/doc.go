@@ -126,8 +126,8 @@
 // to where schoolgate can't reach. The count, last and severity of an incident follow from its
 // breaches, its state, outcome and severity from its notes; Verify compares them. The table tally says how much
 // was tried in each hour by which group, and names nobody. It follows from the record too, and is kept so that a
-// report need not read a year of it. The tables gathered, watching, turn and outbox are work in hand and
-// are not chained.
+// report need not read a year of it. The tables gathered, watching, turn, outbox and digest are
+// work in hand and are not chained.
 //
 // Order is by seq. Times are those of the clock, and the clock may go back.
 package breach

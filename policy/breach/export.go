@@ -37,7 +37,7 @@ func (c *CSVWriter) Write(b Breach) error {
 		b.Rule.List, b.Rule.Entry, b.Rule.Via, strconv.FormatInt(b.Count, 10), b.Last, b.Incident,
 	}
 	for i, cell := range cells {
-		cells[i] = inert(cell)
+		cells[i] = Inert(cell)
 	}
 	return c.csv.Write(cells)
 }
@@ -48,10 +48,10 @@ func (c *CSVWriter) Flush() error {
 	return c.csv.Error()
 }
 
-// inert returns a cell that a spreadsheet does not take for a formula: where it would begin one, an
+// Inert returns a cell that a spreadsheet does not take for a formula: where it would begin one, an
 // apostrophe stands before it (OWASP, "CSV Injection"). What steers a terminal or turns the direction
 // of writing around is replaced, so that a record is one line and reads as it is.
-func inert(cell string) string {
+func Inert(cell string) string {
 	text := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return unicode.ReplacementChar

@@ -127,11 +127,13 @@ func TestOpenReader(t *testing.T) {
 	t.Run("of a newer program", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "breach.db")
 		must(t, os.WriteFile(path, nil, 0o600))
-		_, err := raw(t, path).ExecContext(t.Context(), "PRAGMA user_version = 6")
+		files, err := fs.Glob(migrations, "migrations/*.sql")
+		must(t, err)
+		_, err = raw(t, path).ExecContext(t.Context(), fmt.Sprintf("PRAGMA user_version = %d", len(files)+1))
 		must(t, err)
 		_, err = OpenReader(path)
-		want := "open record " + path + ": written by a newer schoolgate (schema 6, this one knows 5): " +
-			"install that version again, or put a backup of the file in its place"
+		want := fmt.Sprintf("open record %s: written by a newer schoolgate (schema %d, this one knows %d): "+
+			"install that version again, or put a backup of the file in its place", path, len(files)+1, len(files))
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v", err)
 		}

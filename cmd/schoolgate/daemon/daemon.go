@@ -173,7 +173,7 @@ func New(ctx context.Context, o Options) (d *Daemon, err error) {
 		return nil, err
 	}
 	d.alerts, err = alert.New(alert.Options{
-		Config: cfg.Alerts, Outbox: d.record, Now: d.now, Logger: d.log, Registerer: d.telemetry.registry,
+		Config: cfg.Alerts, Outbox: d.record, Register: d.record, Now: d.now, Logger: d.log, Registerer: d.telemetry.registry,
 	})
 	if err != nil {
 		return nil, err
