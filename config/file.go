@@ -108,11 +108,7 @@ func (f *file) fields() []field {
 		{key: "store", kind: mapping(&f.store), def: "{}", doc: "Where records are kept"},
 		{
 			key: "query_log", kind: one(&f.queryLog, enum("none", "counts", "full")), def: "counts",
-<<<<<<< HEAD
 			doc: "What is kept of all queries, beside the breach record: `none`: nothing of anybody; `counts`: how many in each hour, by group, outcome and category, and of each client how much it asks, not what (`clients list`); `full`: every query with its client as well. See [query-log.md](query-log.md)",
-=======
-			doc: "What is kept of all queries, beside the breach record: nothing; how many in each hour, by group, outcome and category, and of each client how much it asks, not what (`clients list`); or, with `full`, every query with its client as well. See [query-log.md](query-log.md)",
->>>>>>> querylog
 		},
 		{
 			key: "retention", kind: mapping(&f.retention), def: "{}",
@@ -212,11 +208,7 @@ func (r *retention) fields() []field {
 		{key: "breaches", kind: one(&r.breaches, duration(day, longest)), def: "365d", doc: "Incidents with their breaches that were closed with `no_concern`, or that nobody took in hand. The hourly counts of `query_log` live as long"},
 		{key: "incidents", kind: one(&r.incidents, duration(day, longest)), def: "7y", doc: "The other incidents, with their notes and breaches"},
 		{key: "audit", kind: one(&r.audit, duration(day, longest)), def: "7y", doc: "The record of changes"},
-<<<<<<< HEAD
 		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The questions that `query_log: full` has written down, of which a day's are deleted together, when all are older; and who asked how much (`clients list`)"},
-=======
-		{key: "queries", kind: one(&r.queries, duration(day, longest)), def: "7d", doc: "The questions that `query_log: full` has written down. A day's are deleted together, when all are older; and who asked how much (`clients list`)"},
->>>>>>> querylog
 	}
 }
 

@@ -322,12 +322,7 @@ func (r *Resolver) record(q *query) {
 	if n := q.snapshot.only[q.who.Group]; n != nil {
 		n.noteOnly(q)
 	}
-<<<<<<< HEAD
-	switch v.Action {
-	case policy.Block:
-=======
 	if v.Action == policy.Block {
->>>>>>> querylog
 		q.snapshot.counters.blocked(v)
 	}
 	if v.Action == policy.Monitor {

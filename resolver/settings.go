@@ -71,17 +71,10 @@ type Settings struct {
 	Cache    CacheTimes
 	Blocking Blocking
 	Access   Access
-<<<<<<< HEAD
 	// CountClients says that it is to be counted who asks (Resolver.Asked).
 	CountClients bool
 	// LogQuestions has Config.Questions told of every question.
 	LogQuestions bool
-=======
-	// LogQuestions has Config.Questions told of every question.
-	LogQuestions bool
-	// CountClients says that it is to be counted who asks (Resolver.Asked).
-	CountClients bool
->>>>>>> querylog
 }
 
 // Access is how clients are told apart and bounded; who may ask is the policy's.

@@ -27,10 +27,7 @@ func imports() map[string][]string {
 		"policy/breach":          {"blocklist", "policy"},
 		"policy/alert":           {"policy", "policy/breach"},
 		"querylog":               {"blocklist", "policy"},
-<<<<<<< HEAD
 		"policy/bundle":          {"policy/breach"},
-=======
->>>>>>> querylog
 		"resolver":               {"blocklist", "clients", "policy", "resolver/dnswire"},
 		"identity":               {"policy"},
 		"config":                 {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver"},
@@ -38,11 +35,7 @@ func imports() map[string][]string {
 		"cmd/schoolgate/daemon":  {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":      nil,
 		"cmd/schoolgate": {
-<<<<<<< HEAD
 			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/bundle", "querylog", "resolver/dnswire",
-=======
-			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "querylog", "resolver/dnswire",
->>>>>>> querylog
 		},
 	}
 }

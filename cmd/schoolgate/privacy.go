@@ -73,17 +73,10 @@ type personal struct {
 	Made      time.Time         `json:"made"`
 	Incidents []breach.Incident `json:"incidents"`
 	Breaches  []breach.Breach   `json:"breaches"`
-<<<<<<< HEAD
-	// Asked is how much it asked, not what.
-	Asked []clients.Client `json:"asked"`
-	// Questions are those that query_log: full has written down.
-	Questions []querylog.Question `json:"questions"`
-=======
 	// Questions are those that query_log: full has written down.
 	Questions []querylog.Question `json:"questions"`
 	// Asked is how much it asked, not what.
 	Asked []clients.Client `json:"asked"`
->>>>>>> querylog
 }
 
 func setupPrivacyExport(fs *flag.FlagSet) action {
@@ -187,23 +180,14 @@ func setupPrivacyErase(fs *flag.FlagSet) action {
 			return printJSON(inv.stdout, erased)
 		}
 		fmt.Fprintf(inv.stdout, "erased: %d incidents with %d breaches\n", erased.Incidents, erased.Breaches)
-<<<<<<< HEAD
-=======
 		if erased.Questions > 0 {
 			fmt.Fprintf(inv.stdout, "erased from the query log: %s\n", daemon.Plural(erased.Questions, "question", "questions"))
 		}
->>>>>>> querylog
 		if erased.Clients > 0 {
 			fmt.Fprintf(inv.stdout, "forgotten: how much %s asked (clients list)\n", daemon.Plural(erased.Clients, "address", "addresses"))
 		}
 		if e.Client.Name+e.Client.User != "" {
 			fmt.Fprintln(inv.stderr, "note: how much it asked (clients list) is kept by address and MAC: erase that by --client with one of those")
-<<<<<<< HEAD
-		}
-		if erased.Questions > 0 {
-			fmt.Fprintf(inv.stdout, "erased from the query log: %s\n", daemon.Plural(erased.Questions, "question", "questions"))
-=======
->>>>>>> querylog
 		}
 		if erased.Kept > 0 {
 			fmt.Fprintf(inv.stdout, "kept: %d incidents that were not closed with no_concern (--include-incidents --by WHO --reason WHY erases them too)\n", erased.Kept)
