@@ -345,7 +345,8 @@ alerts:
 	}
 
 	t.Run("the example has the fields that come", func(t *testing.T) {
-		example := doc.blocks("json")[0]
+		examples := doc.blocks("json")
+		example := examples[slices.IndexFunc(examples, func(e string) bool { return strings.Contains(e, `"incident.opened"`) })]
 		if diff := cmp.Diff(fields(t, []byte(example)), fields(t, alert.body)); diff != "" {
 			t.Errorf("the document (-) and the alert (+):\n%s\n%s", diff, alert.body)
 		}

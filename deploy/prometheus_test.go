@@ -285,7 +285,9 @@ func TestMetrics(t *testing.T) {
 	dir := shortDir(t)
 	write(t, filepath.Join(dir, "games.txt"), "games.example\n")
 	write(t, filepath.Join(dir, "hook.secret"), webhookSecret)
+	write(t, filepath.Join(dir, "trust.yaml"), "version: 1\ncache: {client_ttl: 1m}\n")
 	s := start(t, dir, smallConfig+`
+extends: trust.yaml
 alerts:
   receivers: {dsl: {type: webhook, url: "http://127.0.0.1:9/", secret_file: hook.secret}}
   routes: [{severity: [low], to: [dsl]}]
