@@ -103,7 +103,7 @@ func (p *Policy) ExplainClient(client Client, name blocklist.Name, at time.Time)
 	}[v.Action]
 	var own *Verdict
 	if p.base != nil && !p.passes(g, facts) {
-		judged := p.judge(g, Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}, who, []byte(name), facts, at)
+		judged := p.judge(g, who, []byte(name), facts, at)
 		if v.graver(judged) && p.ofSite(judged) {
 			own = &judged
 		}
