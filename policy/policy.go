@@ -338,7 +338,7 @@ func (p *Policy) decide(g asking, who *Who, name []byte, f Facts, at time.Time) 
 		return p.judge(g, who, name, f, at)
 	}
 	v := p.judge(g, who, name, f, at)
-	if p.ofSite(v) {
+	if v.Action == Block || p.ofSite(v) {
 		return p.held(v, who, name, f, at)
 	}
 	return v
