@@ -70,7 +70,7 @@ func TestADatabaseThatCannotBeUsed(t *testing.T) {
 				must(t, err)
 			},
 			func(t *testing.T, path string) { must(t, os.Rename(path, path+".aside")) },
-			[]string{"written by a newer schoolgate (schema 99, this one knows 6)", "install that version again"},
+			[]string{"written by a newer schoolgate (schema 99, this one knows 7)", "install that version again"},
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

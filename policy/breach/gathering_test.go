@@ -268,6 +268,8 @@ func older(t *testing.T) (path string, want []asked) {
 	must(t, err)
 	_, err = db.ExecContext(t.Context(), `DROP VIEW link; DROP TABLE sealed; DROP TABLE tombstone; DROP INDEX audit_time; DROP TABLE note; DROP TABLE tally; DROP INDEX incident_state;
 		DROP INDEX incident_kind; DROP INDEX incident_category; DROP INDEX incident_group; DROP TABLE digest;
+		DROP INDEX breach_group; DROP INDEX breach_category; DROP INDEX breach_severity; DROP INDEX breach_name;
+		DROP INDEX incident_ip; DROP INDEX incident_mac; DROP INDEX incident_user;
 		ALTER TABLE incident DROP COLUMN state; ALTER TABLE incident DROP COLUMN outcome;
 		DROP TABLE gathered; CREATE TABLE gathering`+table+"; PRAGMA user_version = 1")
 	must(t, err)
@@ -285,7 +287,7 @@ func TestADatabaseOfTheFirstSchemaIsTakenOver(t *testing.T) {
 	path, want := older(t)
 	t.Run("a reader says what to do", func(t *testing.T) {
 		_, err := OpenReader(path)
-		want := "open record " + path + ": schema 1, this schoolgate reads 6: start schoolgate serve once, which brings it up to date"
+		want := "open record " + path + ": schema 1, this schoolgate reads 7: start schoolgate serve once, which brings it up to date"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v", err)
 		}

@@ -60,12 +60,14 @@ func OpenReader(path string) (*Reader, error) {
 // Close closes the record.
 func (r *Reader) Close() error { return r.db.Close() }
 
-const breachQuery = `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_type, b.transport, b.category, b.categories,
+const breachesOf = `SELECT b.seq, b.id, b.time, b.site, b.group_name, b.query_type, b.transport, b.category, b.categories,
 	b.severity, b.action, b.list, b.via, b.client_ip, b.client_mac, b.client_name, b.client_user, b.query_name, b.entry,
 	b.count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0),
 	max(b.last, coalesce((SELECT max(last) FROM repeat WHERE breach = b.seq), 0)),
 	(SELECT id FROM incident WHERE seq = b.incident)
-	FROM breach b WHERE b.seq >= ? AND b.seq <= ?`
+	FROM breach b`
+
+const breachQuery = breachesOf + " WHERE b.seq >= ? AND b.seq <= ?"
 
 const incidentColumns = `SELECT seq, id, state, severity, category, title, group_name, action, client_ip, client_mac, client_name, client_user,
 	count, first, last, outcome, confidential, shared FROM incident`
@@ -75,29 +77,25 @@ const incidentQuery = incidentColumns + " WHERE seq >= ? AND seq <= ?"
 // Breaches calls yield for each breach that the filter selects, oldest first, its repeats folded in. An
 // error of yield ends it and is returned.
 func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) error) error {
-	var where conditions
-	where.add(f.Group != "", "b.group_name = ?", f.Group)
-	where.add(f.Category != "", "b.category = ?", f.Category)
-	where.add(f.Severity != "", "b.severity = ?", f.Severity)
-	if err := where.client("b.", f.Client); err != nil {
-		return err
-	}
 	first, last, err := r.span(ctx, "breach", "time", f)
 	if err != nil {
 		return err
 	}
-	where.add(!f.From.IsZero(), "b.time >= ?", f.From.UnixMilli())
-	where.add(!f.To.IsZero(), "b.time < ?", f.To.UnixMilli())
+	selected, err := r.selection(ctx, f, first, last)
+	if err != nil {
+		return err
+	}
 	if f.Newest > 0 && first <= last {
-		if first, err = r.newest(ctx, f, where, first, last); err != nil {
-			return err
+		err := r.db.QueryRowContext(ctx, selected.newest(), selected.between(first, last, f.Newest-1)...).Scan(&first)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("read record: %w", err)
 		}
 	}
-	query := where.complete(breachQuery, "b.seq")
+	query := selected.page()
 	for first <= last {
 		var breaches []foundBreach
 		err := r.snapshot(ctx, func(tx *sql.Tx) error {
-			rows, err := tx.QueryContext(ctx, query, where.args(first, last, page)...)
+			rows, err := tx.QueryContext(ctx, query, selected.between(first, last, page)...)
 			if err != nil {
 				return err
 			}
@@ -125,28 +123,6 @@ func (r *Reader) Breaches(ctx context.Context, f Filter, yield func(Breach) erro
 		first = breaches[page-1].Seq + 1
 	}
 	return nil
-}
-
-// newest returns the seq of the oldest of those breaches that a filter selects by its bound.
-func (r *Reader) newest(ctx context.Context, f Filter, where conditions, first, last int64) (int64, error) {
-	query := "SELECT b.seq FROM breach b WHERE b.seq >= ? AND b.seq <= ?"
-	args := []any{first, last}
-	if f.Client != "" {
-		// Of a client there are few incidents among many breaches: they are found first.
-		var its conditions
-		if err := its.client("", f.Client); err != nil {
-			return 0, err
-		}
-		query = "SELECT b.seq FROM breach b INDEXED BY breach_incident WHERE b.incident IN (SELECT seq FROM incident WHERE " +
-			strings.Join(its.texts, " AND ") + ") AND b.seq >= ? AND b.seq <= ?"
-		args = append(slices.Clone(its.values), args...)
-	}
-	query = strings.Join(append([]string{query}, where.texts...), " AND ") + " ORDER BY b.seq DESC LIMIT 1 OFFSET ?"
-	err := r.db.QueryRowContext(ctx, query, append(append(args, where.values...), f.Newest-1)...).Scan(&first)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, fmt.Errorf("read record: %w", err)
-	}
-	return first, nil
 }
 
 // Incidents calls yield for each incident that the filter selects, oldest first.
@@ -196,27 +172,31 @@ func (r *Reader) Incidents(ctx context.Context, f Filter, yield func(Incident) e
 // span returns the seqs between which the rows lie whose time the filter selects: found in the index
 // of times, so that last week's rows need not be read for today's.
 func (r *Reader) span(ctx context.Context, table, column string, f Filter) (first, last int64, err error) {
-	from, to := int64(0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
-	if !f.From.IsZero() {
-		from = f.From.UnixMilli()
-	}
-	if !f.To.IsZero() {
-		to = f.To.UnixMilli()
-	}
-	query := "SELECT min(seq), max(seq) FROM " + table
-	args := []any{}
-	if !f.From.IsZero() || !f.To.IsZero() {
-		query += fmt.Sprintf(" WHERE %s >= ? AND %s < ?", column, column)
-		args = append(args, from, to)
-	}
-	var low, high sql.NullInt64
-	if err := r.db.QueryRowContext(ctx, query, args...).Scan(&low, &high); err != nil {
+	var oldest, newest, low, high sql.NullInt64
+	if err := r.db.QueryRowContext(ctx, endsOf(table, column)).Scan(&oldest, &newest, &low, &high); err != nil {
 		return 0, 0, fmt.Errorf("read record: %w", err)
+	}
+	// A year of the index takes a while, and need not be read for all of it.
+	from, to := !f.From.IsZero() && f.From.UnixMilli() > oldest.Int64, !f.To.IsZero() && f.To.UnixMilli() <= newest.Int64
+	if from || to {
+		var where conditions
+		where.add(from, column+" >= ?", f.From.UnixMilli())
+		where.add(to, column+" < ?", f.To.UnixMilli())
+		query := fmt.Sprintf("SELECT min(seq), max(seq) FROM %s WHERE %s", table, strings.Join(where.texts, " AND "))
+		if err := r.db.QueryRowContext(ctx, query, where.values...).Scan(&low, &high); err != nil {
+			return 0, 0, fmt.Errorf("read record: %w", err)
+		}
 	}
 	if !low.Valid {
 		return 1, 0, nil
 	}
 	return low.Int64, high.Int64, nil
+}
+
+// endsOf is a query for the first and the last time and seq, each by itself: together they would be looked for among all.
+func endsOf(table, column string) string {
+	return fmt.Sprintf("SELECT (SELECT min(%[1]s) FROM %[2]s), (SELECT max(%[1]s) FROM %[2]s), (SELECT min(seq) FROM %[2]s), (SELECT max(seq) FROM %[2]s)",
+		column, table)
 }
 
 // snapshot reads what belongs together, so that no repeat is missed or counted twice because it is
@@ -313,11 +293,13 @@ type multiQuerier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
+const namesQuery = `SELECT seq, query_name, count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
+	FROM breach b WHERE incident = ? ORDER BY seq LIMIT ?`
+
 // incidentNames returns the names that an incident is about, as Notice.Names has them, with what is
 // gathered of its breaches.
 func incidentNames(ctx context.Context, q multiQuerier, incident int64, gathered sums) ([]NameCount, error) {
-	rows, err := q.QueryContext(ctx, `SELECT seq, query_name, count + coalesce((SELECT sum(count) FROM repeat WHERE breach = b.seq), 0)
-		FROM breach b WHERE incident = ? ORDER BY seq LIMIT ?`, incident, maxCounted)
+	rows, err := q.QueryContext(ctx, namesQuery, incident, maxCounted)
 	if err != nil {
 		return nil, err
 	}
@@ -387,16 +369,21 @@ func (c *conditions) client(prefix, client string) error {
 	case err != nil:
 		return err
 	case p.MAC != "":
-		c.add(true, prefix+"client_mac = ?", p.MAC)
+		c.add(true, prefix+"client_mac <> '' AND "+prefix+"client_mac = ?", p.MAC) // as the index says
+
 	case p.User != "":
-		c.add(true, prefix+"client_user = ?", p.User)
+		c.add(true, prefix+"client_user <> '' AND "+prefix+"client_user = ?", p.User)
 	case p.Name != "":
-		// Its first label alone names a device too, as it does for a rule.
-		c.add(true, "? IN ("+prefix+"client_name, substr("+prefix+"client_name, 1, instr("+prefix+"client_name || '.', '.') - 1))", p.Name)
+		c.name(prefix, p.Name)
 	default:
 		c.add(true, prefix+"client_ip = ?", p.Addr.String())
 	}
 	return nil
+}
+
+// name adds that a device has a name. Its first label alone names it too, as it does for a rule.
+func (c *conditions) name(prefix, name string) {
+	c.add(true, "? IN ("+prefix+"client_name, substr("+prefix+"client_name, 1, instr("+prefix+"client_name || '.', '.') - 1))", name)
 }
 
 // complete returns a query that ends in conditions with these behind them, ordered, and limited.

@@ -132,6 +132,8 @@ func readWhole(ctx context.Context, tx *sql.Tx, id string, o WholeOptions) (*Who
 	return w, i.seq, nil
 }
 
+const timelineQuery = breachQuery + " AND b.incident = ? ORDER BY b.seq LIMIT ?"
+
 func (w *Whole) readTimeline(ctx context.Context, tx *sql.Tx, f Filter, incident int64, most int, gathered sums) error {
 	if most == 0 {
 		most = maxCounted
@@ -145,7 +147,7 @@ func (w *Whole) readTimeline(ctx context.Context, tx *sql.Tx, f Filter, incident
 	if w.Confidential {
 		w.DistinctNames = 0
 	}
-	rows, err := tx.QueryContext(ctx, breachQuery+" AND b.incident = ? ORDER BY b.seq LIMIT ?", incident, int64(math.MaxInt64), incident, most)
+	rows, err := tx.QueryContext(ctx, timelineQuery, incident, int64(math.MaxInt64), incident, most)
 	if err != nil {
 		return err
 	}
