@@ -108,29 +108,25 @@ func (r *Reader) Register(ctx context.Context, f Filter, limit int) (*Register, 
 	where.add(!f.To.IsZero(), "last < ?", f.To.UnixMilli())
 	all := strings.Join(append([]string{"TRUE"}, where.texts...), " AND ")
 	state, open := "TRUE", f.State != "" && f.State != StateClosed
-	args := slices.Clone(where.values)
+	var its []any
 	switch f.State {
 	case "":
 	case StateOpen:
 		state = "state <> 'closed'"
 	default:
 		state = "state = ?"
-		args = append(args, f.State)
+		its = append(its, f.State)
 	}
+	args := append(slices.Clone(where.values), its...)
 	if limit == 0 {
 		limit = -1
 	}
 	found := &Register{}
 	err := r.snapshot(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, "SELECT count(*) FROM incident WHERE "+all+" AND "+state, args...).Scan(&found.Total)
+		err := tx.QueryRowContext(ctx, "SELECT count(*) FILTER (WHERE "+state+"), count(*) FILTER (WHERE ? AND state = 'closed') FROM incident WHERE "+all,
+			append(append(its, open), where.values...)...).Scan(&found.Total, &found.Closed)
 		if err != nil {
 			return err
-		}
-		if open {
-			err := tx.QueryRowContext(ctx, "SELECT count(*) FROM incident WHERE "+all+" AND state = 'closed'", where.values...).Scan(&found.Closed)
-			if err != nil {
-				return err
-			}
 		}
 		rows, err := tx.QueryContext(ctx, incidentColumns+" WHERE "+all+" AND "+state+" ORDER BY last DESC, seq DESC LIMIT ?", append(args, limit)...)
 		if err != nil {

@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&y.only, "only", "", "time those commands only that have this in them")
 	flag.BoolVar(&y.cold, "cold", true, "also with nothing in the page cache, where that can be emptied")
 	flag.BoolVar(&y.daemon, "daemon", true, "also with schoolgate running")
+	flag.BoolVar(&y.oldest, "retain", false, "at the end, also delete what is oldest; it is gone then")
 	flag.Parse()
 	if err := y.measure(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -39,7 +40,7 @@ func main() {
 type year struct {
 	dir, program, only   string
 	breaches, days, runs int
-	cold, daemon         bool
+	cold, daemon, oldest bool
 	now                  time.Time
 }
 
@@ -71,6 +72,9 @@ func (y *year) measure(ctx context.Context) error {
 	fmt.Fprint(os.Stdout, "\n| command | alone: warm | alone: cold | running: warm | running: cold |\n|---|---|---|---|---|\n")
 	for _, c := range timed {
 		fmt.Fprintf(os.Stdout, "| `%s` | %s |\n", strings.Join(c.args, " "), strings.Join(c.cells[:], " | "))
+	}
+	if y.oldest {
+		return y.retain(ctx)
 	}
 	return nil
 }
