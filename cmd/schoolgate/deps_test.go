@@ -26,7 +26,7 @@ func imports() map[string][]string {
 		"clients":                  nil,
 		"policy/breach":            {"blocklist", "policy"},
 		"policy/alert":             {"policy", "policy/breach"},
-		"policy/breach/breachtest": {"policy/breach"},
+		"policy/breach/breachtest": {"blocklist", "policy", "policy/breach"},
 		"policy/bundle":            {"policy/breach"},
 		"policy/report":            {"blocklist", "policy", "policy/breach"},
 		"querylog":                 {"blocklist", "policy"},
@@ -36,6 +36,7 @@ func imports() map[string][]string {
 		"cmd/schoolgate/console":   {"config", "identity", "policy"},
 		"cmd/schoolgate/daemon":    {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
 		"deploy/bench/load":        nil,
+		"deploy/bench/year":        {"policy/breach", "policy/breach/breachtest"},
 		"cmd/schoolgate": {
 			"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/daemon", "config", "policy", "policy/alert", "policy/breach", "policy/bundle", "policy/report", "querylog", "resolver/dnswire",
 		},

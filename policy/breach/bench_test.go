@@ -91,23 +91,29 @@ func turns(b *testing.B, names, repeats int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*repeats), "ns/repeat")
 }
 
-// BenchmarkStore is a transaction of 1,000 different breaches of 100 clients, and reports rows a second.
+// BenchmarkStore is a transaction of different breaches, of 100 clients whose device names are known, and reports rows a
+// second. With one breach each it is what a transaction costs: the pages that it writes.
 func BenchmarkStore(b *testing.B) {
-	r, p := open(b), school(b, nil)
-	e := ask(b, p, pupil, "www.pornography.example", tenPast)
-	i := 0
-	for b.Loop() {
-		for range 1000 {
-			e.Name = blocklist.Name(fmt.Sprintf("\x08%08d", i)) + name(b, "pornography.example")
-			e.Client.Addr = netip.AddrFrom4([4]byte{10, 20, 0, byte(i % 100)})
-			r.Record(e)
-			i++
-		}
-		if err := r.Tick(b.Context()); err != nil {
-			b.Fatal(err)
-		}
+	for _, rows := range []int{1, 1000} {
+		b.Run(fmt.Sprint("at once ", rows), func(b *testing.B) {
+			r, p := open(b), school(b, nil)
+			e := ask(b, p, pupil, "www.pornography.example", tenPast)
+			i := 0
+			for b.Loop() {
+				for range rows {
+					e.Name = blocklist.Name(fmt.Sprintf("\x08%08d", i)) + name(b, "pornography.example")
+					e.Client.Addr = netip.AddrFrom4([4]byte{10, 20, 0, byte(i % 100)})
+					e.Client.Name = fmt.Sprintf("pad-%02d.school.internal", i%100)
+					r.Record(e)
+					i++
+				}
+				if err := r.Tick(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "rows/s")
+		})
 	}
-	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "rows/s")
 }
 
 // BenchmarkDurable is the time from Record to a row on disk, the gathering of 20 ms included.

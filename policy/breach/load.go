@@ -68,12 +68,15 @@ func newest(ctx context.Context, q querier) (head link, err error) {
 	return head, nil
 }
 
+// openQuery begins with those that are watched, which are few: to have them in order, SQLite would go through all incidents.
+const openQuery = `SELECT seq, id, first, site, category, title, group_name, action,
+	confidential, shared, alert_to, client_ip, client_mac, client_name, client_user, query_name,
+	severity, count, last, told, told_at,
+	EXISTS (SELECT 1 FROM note WHERE incident = incident.seq AND what = 'raised') FROM watching CROSS JOIN incident ON seq = watching.incident ORDER BY watching.incident`
+
 // loadIncidents reads back the open incidents, by their seq.
 func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[int64]*incident, error) {
-	rows, err := w.store.conn.QueryContext(ctx, `SELECT seq, id, first, site, category, title, group_name, action,
-		confidential, shared, alert_to, client_ip, client_mac, client_name, client_user, query_name,
-		severity, count, last, told, told_at,
-		EXISTS (SELECT 1 FROM note WHERE incident = incident.seq AND what = 'raised') FROM incident JOIN watching ON incident = seq ORDER BY seq`)
+	rows, err := w.store.conn.QueryContext(ctx, openQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +116,14 @@ func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[in
 	return incidents, rows.Err()
 }
 
+const knownQuery = `SELECT * FROM (
+	SELECT seq, breach.incident, category, severity, client_ip, client_mac, client_name, client_user, query_name
+	FROM watching CROSS JOIN breach ON breach.incident = watching.incident
+	WHERE query_name <> ? ORDER BY seq DESC LIMIT ?) ORDER BY seq`
+
 // loadKnown reads back the newest breaches of the open incidents.
 func (w *writer) loadKnown(ctx context.Context, incidents map[int64]*incident) error {
-	rows, err := w.store.conn.QueryContext(ctx, `SELECT * FROM (
-		SELECT seq, breach.incident, category, severity, client_ip, client_mac, client_name, client_user, query_name
-		FROM watching CROSS JOIN breach ON breach.incident = watching.incident
-		WHERE query_name <> ? ORDER BY seq DESC LIMIT ?) ORDER BY seq`, Confidential, maxKnown)
+	rows, err := w.store.conn.QueryContext(ctx, knownQuery, Confidential, maxKnown)
 	if err != nil {
 		return err
 	}

@@ -189,10 +189,14 @@ func TestNoFilterReadsAllBreaches(t *testing.T) {
 		"the span of a time": "SELECT min(seq), max(seq) FROM breach WHERE time >= ? AND time < ?",
 		"an incident":        timelineQuery,
 		"its names":          namesQuery,
+		"what a start knows": knownQuery,
 	} {
 		if lines := plan(query); len(lines) == 0 || !strings.Contains(strings.Join(lines, "\n"), "INDEX breach_") {
 			t.Errorf("%s: %q", what, lines)
 		}
+	}
+	if first := plan(openQuery)[0]; first != "SCAN watching" {
+		t.Errorf("a start begins with %s", first)
 	}
 	// Each end is one step: SQLite writes SEARCH for the minimum and maximum of what is ordered.
 	for _, table := range [][2]string{{"breach", "time"}, {"incident", "last"}, {"audit", "time"}} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -137,15 +138,15 @@ func (y *year) commands(ctx context.Context) ([]*command, error) {
 
 // largest returns the ID of the incident of a time that was tried most often.
 func (y *year) largest(ctx context.Context, from, to string) (string, error) {
-	out, err := y.run(ctx, "incidents", "list", "--all", "--json", "--from", from, "--to", to)
-	if err != nil {
+	var out bytes.Buffer
+	if err := y.run(ctx, &out, "incidents", "list", "--all", "--json", "--from", from, "--to", to); err != nil {
 		return "", err
 	}
 	var found []struct {
 		ID    string
 		Count int
 	}
-	if err := json.Unmarshal([]byte(out), &found); err != nil {
+	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
 		return "", err
 	}
 	id, count := "", -1

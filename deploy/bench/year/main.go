@@ -5,8 +5,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -46,7 +48,7 @@ type year struct {
 
 func (y *year) measure(ctx context.Context) error {
 	if y.dir == "" || y.runs < 1 {
-		return fmt.Errorf("see -help")
+		return errors.New("see -help")
 	}
 	if err := y.write(ctx); err != nil {
 		return err
@@ -120,7 +122,7 @@ func (y *year) timeAll(ctx context.Context, timed []*command, place int) error {
 		}
 		for i := range 2 {
 			cold := i == 1
-			if cold && (!y.cold || !dropCaches()) || c.needsDaemon && place == 0 {
+			if cold && (!y.cold || c.slow || !dropCaches()) || c.needsDaemon && place == 0 {
 				c.cells[2*place+i] = "–"
 				continue
 			}
@@ -150,7 +152,7 @@ func (y *year) time(ctx context.Context, c *command, cold bool) (string, error) 
 			dropCaches()
 		}
 		began := time.Now()
-		if _, err := y.run(ctx, c.args...); err != nil {
+		if err := y.run(ctx, nil, c.args...); err != nil {
 			return "", err
 		}
 		if i > 0 {
@@ -161,15 +163,15 @@ func (y *year) time(ctx context.Context, c *command, cold bool) (string, error) 
 	return fmt.Sprintf("%.2f (%.2f)", took[len(took)/2].Seconds(), took[len(took)-1].Seconds()), nil
 }
 
-// run runs schoolgate and returns what it printed.
-func (y *year) run(ctx context.Context, args ...string) (string, error) {
+// run runs schoolgate; what it prints goes to out, nil for nowhere.
+func (y *year) run(ctx context.Context, out io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, y.program, append(slices.Clone(args), "--config", y.config())...) //nolint:gosec // it is what is to be timed
-	var out, said strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &said
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = out, &said
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("schoolgate %s: %w: %s", strings.Join(args, " "), err, said.String())
+		return fmt.Errorf("schoolgate %s: %w: %s", strings.Join(args, " "), err, said.String())
 	}
-	return out.String(), nil
+	return nil
 }
 
 // dropCaches empties the page cache, and reports whether it may.

@@ -1,5 +1,5 @@
-// Package breachtest makes records of a school's past for tests and benchmarks: as many breaches as are asked for, in
-// seconds, which the writer would take a year for.
+// Package breachtest makes records of a school's past for tests and benchmarks, with as many breaches as are asked for: a
+// Past in seconds, by a few statements, and a Lived in minutes, by the record's own writer.
 package breachtest
 
 import (
