@@ -23,9 +23,9 @@ const (
 )
 
 const (
-	// maxErased is how many rows one transaction deletes, as far as whole incidents go: so that a breach need not
-	// wait for many.
-	maxErased = 5000
+	// maxErased is how many rows one transaction deletes, as far as whole incidents go: some 80 ms, so that a breach need
+	// not wait for longer than it is promised to.
+	maxErased = 500
 	// erasePause is how long those who write down breaches have for themselves after each such transaction.
 	erasePause = 50 * time.Millisecond
 )

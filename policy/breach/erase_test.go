@@ -187,7 +187,7 @@ func TestRetentionOfManyIsSeveralTransactions(t *testing.T) {
 	if done.Incidents != 1200 || len(r.incidentsOf(t, Filter{})) != 0 {
 		t.Errorf("deleted %+v", done)
 	}
-	if n := count(t, r.path, "tombstone"); n < 1 || n > 3 {
+	if n := count(t, r.path, "tombstone"); n < 2 || n > 6 {
 		t.Errorf("%d tombstones", n)
 	}
 	verify(t, r.path)

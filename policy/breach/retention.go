@@ -125,10 +125,10 @@ func (t *turn) old(ctx context.Context, breaches, incidents, audit int64) (old, 
 	}
 	old, err = seqs(`SELECT seq FROM incident WHERE last < max(?1, ?2)
 		AND last < iif(state = 'in_hand' OR outcome NOT IN ('', ?3), ?2, ?1) ORDER BY last LIMIT ?4`,
-		breaches, incidents, OutcomeNoConcern, maxErased/10)
+		breaches, incidents, OutcomeNoConcern, maxErased/2)
 	if err != nil {
 		return nil, nil, err
 	}
-	acts, err = seqs("SELECT seq FROM audit WHERE time < ? ORDER BY time LIMIT ?", audit, maxErased/10)
+	acts, err = seqs("SELECT seq FROM audit WHERE time < ? ORDER BY time LIMIT ?", audit, maxErased/2)
 	return old, acts, err
 }
