@@ -182,7 +182,7 @@ func (r *Reader) span(ctx context.Context, table, column string, f Filter) (firs
 		var where conditions
 		where.add(from, column+" >= ?", f.From.UnixMilli())
 		where.add(to, column+" < ?", f.To.UnixMilli())
-		query := fmt.Sprintf("SELECT min(seq), max(seq) FROM %s WHERE %s", table, strings.Join(where.texts, " AND "))
+		query := "SELECT min(seq), max(seq) FROM " + table + " WHERE " + strings.Join(where.texts, " AND ")
 		if err := r.db.QueryRowContext(ctx, query, where.values...).Scan(&low, &high); err != nil {
 			return 0, 0, fmt.Errorf("read record: %w", err)
 		}

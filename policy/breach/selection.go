@@ -47,8 +47,8 @@ func clientKind(client string) (kind, error) {
 		// Between a name and the name with a slash is all that begins with it and a dot: '.' is just before '/'.
 		var its conditions
 		its.name("%[1]s.", p.Name)
-		return kind{"breach_name", "%[1]s.client_name <> '' AND %[1]s.client_name >= ? AND %[1]s.client_name < ? AND " + its.texts[0],
-			append([]any{p.Name, p.Name + "/"}, its.values...)}, nil
+		text := "%[1]s.client_name <> '' AND %[1]s.client_name >= ? AND %[1]s.client_name < ? AND " + its.texts[0]
+		return kind{"breach_name", text, append([]any{p.Name, p.Name + "/"}, its.values...)}, nil
 	}
 	var its conditions
 	if err := its.client("", client); err != nil {

@@ -34,7 +34,7 @@ func main() {
 	flag.Parse()
 	if err := y.measure(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 

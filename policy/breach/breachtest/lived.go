@@ -60,7 +60,7 @@ const aMean = 50
 // Write makes the record in a directory, which takes some 40 µs for each breach, and returns the path of its database.
 func (p Lived) Write(ctx context.Context, dir string) (path string, err error) {
 	path = filepath.Join(dir, "breach.db")
-	w := &life{Lived: p, random: rand.New(rand.NewPCG(5, 8))}
+	w := &life{Lived: p, random: rand.New(rand.NewPCG(5, 8))} //nolint:gosec // the same Lived makes the same past
 	if w.policy, err = w.school(); err != nil {
 		return "", err
 	}
