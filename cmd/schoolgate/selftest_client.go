@@ -67,7 +67,7 @@ func fromClientTest(ctx context.Context, w io.Writer, ways []outside, asJSON boo
 	switch {
 	case open > 0:
 		found.Result = daemon.CheckFailed
-		found.Why = "devices can get round the filter: let the firewall drop DNS (53, 853) and the addresses of public resolvers from all but schoolgate (deploy/docs/devices.md)"
+		found.Why = "devices can get round the filter: let the firewall drop DNS (53, 853) and the addresses of public resolvers from all but schoolgate (deploy/docs/install.md, Firewall)"
 	case !hasNetwork():
 		found.Result, found.Why = daemon.CheckNotTested, "this device has no network"
 	}

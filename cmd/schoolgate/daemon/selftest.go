@@ -260,8 +260,8 @@ func (g *groupTester) run(ctx context.Context, samples []sample) {
 			g.say("safe search", name, result, why)
 		}
 	}
-	for _, name := range []string{"use-application-dns.net", "mask.icloud.com", "mask-h2.icloud.com"} {
-		if v := g.decide(name); v.Action == policy.NXDomain || v.Action == policy.Block {
+	for _, name := range []string{"use-application-dns.net", "mask.icloud.com", "mask-h2.icloud.com", "resolver.arpa"} {
+		if v := g.decide(name); v.Action == policy.NXDomain || v.Action == policy.Block || v.Action == policy.SelfData {
 			result, why := judgeAbsent(g.question(ctx, name))
 			g.say("way round", name, result, why)
 		}

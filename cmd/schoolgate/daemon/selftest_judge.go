@@ -100,9 +100,9 @@ func judgeBlocked(r reply, answer string) (result, why string) {
 	return CheckOK, ""
 }
 
-// judgeAbsent wants a name that does not exist, or is blocked.
+// judgeAbsent wants a name that leads nowhere: it does not exist, or has nothing, or is blocked.
 func judgeAbsent(r reply) (result, why string) {
-	if r.err == nil && len(r.address) == 0 && r.cname == "" && (r.rcode == dnsmessage.RCodeNameError || r.blocked()) {
+	if r.err == nil && len(r.address) == 0 && r.cname == "" && (r.rcode == dnsmessage.RCodeNameError || r.rcode == dnsmessage.RCodeSuccess || r.blocked()) {
 		return CheckOK, ""
 	}
 	return CheckFailed, "not shut: " + r.shown()
