@@ -239,7 +239,7 @@ func TestNoRandomSiteIsWeakerThanItsTrust(t *testing.T) {
 			if before.Action == policy.NXDomain && before.Index < 0 && name != "use-application-dns.net" {
 				return // of nobody: a site may have such a zone
 			}
-			if strength(now) < strength(before) || before.Safe != 0 && now.Safe == 0 && strength(now) < 20 && now.Action != policy.LocalData && now.Action != policy.Forward {
+			if strength(now) < strength(before) || now.Severity < before.Severity || before.Safe != 0 && now.Safe == 0 && strength(now) < 20 && now.Action != policy.LocalData && now.Action != policy.Forward {
 				t.Fatalf("seed %d: %s for %s at %v: trust %+v, site %+v\n%s\n%s", seed, name, both.Groups()[is], at, before, now, trustFile, siteFile)
 			}
 		}

@@ -367,3 +367,13 @@ func TestPathsAreRelativeToTheFileThatHasThem(t *testing.T) {
 		t.Errorf("from memory: %v %v", again, err)
 	}
 }
+
+func TestAScheduleOfAParentFreesNothingThatAnHeirBlocks(t *testing.T) {
+	t.Parallel()
+	trust := strings.Replace(trustText, "only: [bbc.co.uk]", "block: [chat]", 1)
+	_, err := extend(t, siteHead+"groups: {pupils: {schedule: [{during: lunch, unblock: [chat]}]}}\n", trust)
+	const want = "site.yaml:4:56: groups.pupils.schedule[0].unblock[0]: trust.yaml:21:38 blocks chat for infants (remove it, or have trust.yaml say local: may_loosen in categories.chat or groups.infants)"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}

@@ -10,7 +10,8 @@ import (
 
 // A configuration that extends another one, its base, can only add to it. Most of that package config sees to. What
 // it can't see without the lists is decided here: whether a rule, an exception, a record, a zone or an allow-list of the
-// site's own lets a name through that the base blocks. So where one of these had the say, the question is judged
+// site's own lets a name through that the base blocks, or a block of the site's own tells of it as something milder
+// than what the base monitors. So where one of these had the say, and where a name is blocked, the question is judged
 // again as the base alone judges it, and the graver verdict stands. All other questions, which are nearly all, cost
 // nothing more.
 
@@ -73,7 +74,7 @@ func (p *Policy) ofSite(v Verdict) bool {
 	return v.Category == CategoryOnly || v.Action == Block && v.Categories&p.locked&^p.base.locked != 0
 }
 
-// held returns the graver one of v, in which the site had the say, and the verdict of the base alone.
+// held returns the graver one of v, in which the site may have had the say, and the verdict of the base alone.
 func (p *Policy) held(v Verdict, who *Who, name []byte, f Facts, at time.Time) Verdict {
 	group := p.heldBy[v.Group]
 	if group == holdsNothing {
@@ -83,6 +84,10 @@ func (p *Policy) held(v Verdict, who *Who, name []byte, f Facts, at time.Time) V
 	inBase.Group = uint16(group)
 	f.Named = true // p may not speak of a name that the base speaks of
 	base := p.base.decide(p.base.asking(inBase.Group, at), &inBase, name, f, at)
+	if base.monitorsGraver(v) {
+		base.Group = v.Group
+		return base.blockedAs(v)
+	}
 	if !base.graver(v) {
 		v.Held = v.Allowed && (!base.Allowed || base.Held)
 		return v
@@ -97,7 +102,7 @@ func (p *Policy) held(v Verdict, who *Who, name []byte, f Facts, at time.Time) V
 // recheckHeld returns the graver one of next, which is what became of v, and what becomes of it by the base alone,
 // where the site had the say: in the question, or in the target as ofSite says.
 func (p *Policy) recheckHeld(v, next Verdict, ofSite bool, recheck func(base *Policy, v Verdict) Verdict) Verdict {
-	if p.base == nil || !v.Held && !ofSite {
+	if p.base == nil || !v.Held && !ofSite && next.Action != Block {
 		return next
 	}
 	group := p.heldBy[v.Group]
@@ -107,12 +112,27 @@ func (p *Policy) recheckHeld(v, next Verdict, ofSite bool, recheck func(base *Po
 	inBase := v
 	inBase.Group, inBase.Allowed, inBase.Held, inBase.Rule = uint16(group), v.Allowed && !v.Held, false, -1
 	base := recheck(p.base, inBase)
+	if base.monitorsGraver(next) {
+		base.Group = v.Group
+		return base.blockedAs(next)
+	}
 	if base == inBase || !base.graver(next) {
 		return next
 	}
 	base.Group, base.Held = v.Group, v.Held
 	base.Allowed = base.Action != Block && v.Allowed
 	return base
+}
+
+// monitorsGraver reports whether v lets through, and tells of it as something worse than a block does.
+func (v Verdict) monitorsGraver(block Verdict) bool {
+	return v.Action == Monitor && block.Action == Block && v.Severity > block.Severity
+}
+
+// blockedAs returns v, which monitors, as a block that tells of what v tells of.
+func (v Verdict) blockedAs(block Verdict) Verdict {
+	v.Action, v.NoDataBelow, v.Safe = Block, block.NoDataBelow, 0
+	return v
 }
 
 // graver reports whether v is to stand in place of other: it lets less through, or as much and tells of it as

@@ -41,13 +41,18 @@ func siteOfTrust(t *testing.T) *policy.Policy {
 	site.Groups[1].Clients = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
 	site.Rules = append(append([]policy.Rule{}, base.Rules...),
 		policy.Rule{Allow: true, Groups: []string{"pupils", "staff"}, Names: names("porn.example", "chat.example", "banned.example", "free.co.uk"), Line: 3, Reason: "site"},
-		policy.Rule{Groups: []string{"choir"}, Names: names("worse.porn.example"), Severity: policy.SeverityNone, Line: 4, Reason: "quiet"})
+		policy.Rule{Groups: []string{"choir"}, Names: names("worse.porn.example"), Severity: policy.SeverityNone, Line: 4, Reason: "quiet"},
+		policy.Rule{Names: names("hush.talk.example"), Severity: policy.SeverityNone, Line: 5, Reason: "hush"},
+		policy.Rule{Names: names("loud.talk.example"), Severity: policy.SeverityCritical, Line: 6, Reason: "loud"})
+	site.Categories = append(append([]policy.Category{}, categories...), policy.Category{Name: "noise", Severity: policy.SeverityLow})
+	site.Groups[0].Block = append([]string{"noise"}, site.Groups[0].Block...)
 	site.Records = names("record.porn.example", "printer.example")
 	site.Zones = append(append([]policy.Zone{}, base.Zones...), policy.Zone{Names: names("zone.porn.example", "school.example", "net", "arpa", "sub.trust.internal")})
 	set := blocklist.Build([]blocklist.Source{
 		{Category: 0, List: blocklist.ListOf(names("porn.example")...)},
-		{Category: 1, List: blocklist.ListOf(names("chat.example")...)},
+		{Category: 1, List: blocklist.ListOf(names("chat.example", "talk.example")...)},
 		{Category: 2, List: blocklist.ListOf(names("vpn.example")...)},
+		{Category: 3, List: blocklist.ListOf(names("noise.talk.example", "noise.example")...)},
 	})
 	p, err := policy.Compile(site, set, true)
 	if err != nil {
@@ -91,6 +96,44 @@ func TestWhatLetsThroughAtASiteLiftsNothingOfTheBase(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: got %q, want %q", question, got, want)
 		}
+	}
+}
+
+// What a trust monitors a site may block, but not so that it is told as something milder, or not at all.
+func TestABlockOfTheSiteHushesUpNothingThatTheBaseMonitors(t *testing.T) {
+	t.Parallel()
+	p := siteOfTrust(t)
+	at := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	told := func(v policy.Verdict) string { return word(p, v) + " " + v.Severity.String() }
+	for question, want := range map[string]string{
+		"hush.talk.example": "block chat medium", "noise.talk.example": "block chat medium",
+		"loud.talk.example": "block rule critical", "noise.example": "block noise low", "x.talk.example": "monitor chat medium",
+	} {
+		key := []byte(name(t, question))
+		v := p.Decide(0, key, at)
+		if got := told(v); got != want || v.Group != 0 {
+			t.Errorf("%s: %s, want %s", question, got, want)
+		}
+		asked := p.Decide(0, []byte(name(t, "cdn.example")), at)
+		if got := told(p.Recheck(asked, nil, policy.ViaCNAME, key, at)); got != want {
+			t.Errorf("%s as a target: %s, want %s", question, got, want)
+		}
+	}
+	// The question is monitored, and its answer leads to what the site blocks.
+	monitored := p.Decide(0, []byte(name(t, "x.talk.example")), at)
+	if got := told(p.Recheck(monitored, nil, policy.ViaCNAME, []byte(name(t, "noise.example")), at)); got != "block chat medium" {
+		t.Errorf("monitored, with a target that is blocked: %s", got)
+	}
+	ex := p.Explain(netip.MustParseAddr("10.2.0.1"), name(t, "hush.talk.example"), at)
+	for _, want := range []string{
+		"5. rules: blocked by the rule in line 5: hush; trust.yaml tells of it as something graver", "7. categories: blocked for group pupils as chat",
+	} {
+		if !strings.Contains(strings.Join(ex.Steps, "\n"), want) {
+			t.Errorf("no %q in\n%s", want, strings.Join(ex.Steps, "\n"))
+		}
+	}
+	if ex.Verdict != "block" || ex.Category != "chat" {
+		t.Errorf("explained as %s %s", ex.Verdict, ex.Category)
 	}
 }
 

@@ -103,8 +103,8 @@ func (p *Policy) ExplainClient(client Client, name blocklist.Name, at time.Time)
 	}[v.Action]
 	var own *Verdict
 	if p.base != nil && !p.passes(g, facts) {
-		judged := p.judge(g, Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}, who, []byte(name), facts, at)
-		if v.graver(judged) && p.ofSite(judged) {
+		judged := p.judge(g, who, []byte(name), facts, at)
+		if v.graver(judged) {
 			own = &judged
 		}
 	}
@@ -195,7 +195,11 @@ func (p *Policy) steps(ex *Explanation, v Verdict, own *Verdict, a Attribution, 
 	ex.say(stepSpecial, "special names: not one")
 
 	if own != nil && own.Rule >= 0 {
-		ex.say(stepRules, "%s%s", p.byRule(p.spec.Rules[own.Rule]), p.overruled(g))
+		why := p.overruled(g)
+		if own.Action == Block {
+			why = "; " + p.spec.Base.File + " tells of it as something graver"
+		}
+		ex.say(stepRules, "%s%s", p.byRule(p.spec.Rules[own.Rule]), why)
 	}
 	switch {
 	case v.Action == NotReady:

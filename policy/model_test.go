@@ -121,7 +121,8 @@ func (w *world) ruling(client, group, name string, at time.Time) *policy.Rule {
 }
 
 // judge returns "action category" and the host of the safe form. Where a rule or an allow-list of the site's own had the
-// say, what the base alone says of the name stands if it is graver.
+// say, or the name is blocked, what the base alone says of it stands if it is graver; what the base monitors as
+// something worse is blocked as that.
 func (w *world) judge(client, group, name string, at time.Time) (verdict, safe string) {
 	verdict, safe = w.alone(client, group, name, at)
 	if w.base == nil {
@@ -131,7 +132,7 @@ func (w *world) judge(client, group, name string, at time.Time) (verdict, safe s
 	if !strings.HasPrefix(verdict, "block") || verdict == "block rule" {
 		decider = w.ruling(client, group, name, at)
 	}
-	if verdict != "block only" && (decider == nil || slices.IndexFunc(w.base.spec.Rules, func(r policy.Rule) bool { return r.Reason == decider.Reason }) >= 0) {
+	if !strings.HasPrefix(verdict, "block") && (decider == nil || slices.IndexFunc(w.base.spec.Rules, func(r policy.Rule) bool { return r.Reason == decider.Reason }) >= 0) {
 		return verdict, safe
 	}
 	inBase := "nobody"
@@ -147,6 +148,9 @@ func (w *world) judge(client, group, name string, at time.Time) (verdict, safe s
 		}
 	}
 	held, heldSafe := w.base.judge(client, inBase, name, at)
+	if monitored, ok := strings.CutPrefix(held, "monitor "); ok && strings.HasPrefix(verdict, "block") && w.weight(held)-10 > w.weight(verdict)-20 {
+		return "block " + monitored, ""
+	}
 	if w.weight(held) <= w.weight(verdict) {
 		return verdict, safe
 	}

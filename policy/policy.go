@@ -331,20 +331,23 @@ func (p *Policy) DecideKnown(who *Who, name []byte, f Facts, at time.Time) Verdi
 }
 
 func (p *Policy) decide(g asking, who *Who, name []byte, f Facts, at time.Time) Verdict {
-	v := Verdict{Group: who.Group, Category: CategoryNone, Rule: -1, Index: -1}
-	if p.passes(g, f) {
-		return v
+	if p.passes(g, f) { // nearly all: not worth the frame of judge
+		return Verdict{Group: who.Group, Category: CategoryNone, Rule: -1, Index: -1}
 	}
-	v = p.judge(g, v, who, name, f, at)
-	if p.base != nil && p.ofSite(v) {
+	if p.base == nil {
+		return p.judge(g, who, name, f, at)
+	}
+	v := p.judge(g, who, name, f, at)
+	if v.Action == Block || p.ofSite(v) {
 		return p.held(v, who, name, f, at)
 	}
 	return v
 }
 
-// judge is decide for what is of concern, without regard to a base.
-func (p *Policy) judge(g asking, v Verdict, who *Who, name []byte, f Facts, at time.Time) Verdict {
+// judge is decide for what does not simply pass, without regard to a base.
+func (p *Policy) judge(g asking, who *Who, name []byte, f Facts, at time.Time) Verdict {
 	groupIndex, listed := who.Group, f.Listed
+	v := Verdict{Group: groupIndex, Category: CategoryNone, Rule: -1, Index: -1}
 	var buf [16]*node
 	path, whole := buf[:0], false
 	if f.Named { // else no node has a say

@@ -43,7 +43,7 @@ stage_build() {
 stage_test() { gotest -timeout 5m ./...; }
 
 # The race detector where goroutines meet; the rest is pure code.
-stage_race() { gotest -race -timeout 8m ./blocklist/... ./identity/... ./resolver/... ./policy/... ./cmd/schoolgate/daemon/...; }
+stage_race() { gotest -race -timeout 8m ./blocklist/... ./identity/... ./resolver/... ./policy/... ./cmd/schoolgate/daemon/... ./cmd/schoolgate/console ./clients ./querylog; }
 
 # A short run of every fuzz target: finds what a change broke at once, not what hides deep.
 stage_fuzz() {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,20 +218,24 @@ type gathering struct {
 	*Dispatcher
 	dir    string
 	policy *policy.Policy
-	now    time.Time
+	moment atomic.Pointer[time.Time] // the record looks at it beside the test
 }
+
+func (g *gathering) clock() time.Time { return *g.moment.Load() }
+
+func (g *gathering) set(now time.Time) { g.moment.Store(&now) }
 
 func gather(t *testing.T, config Config) *gathering {
 	t.Helper()
-	g := &gathering{dir: t.TempDir(), policy: lists(t), now: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)}
-	clock := func() time.Time { return g.now }
+	g := &gathering{dir: t.TempDir(), policy: lists(t)}
+	g.set(time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC))
 	l, err := breach.Open(breach.Options{
-		Path: filepath.Join(g.dir, "breach.db"), Settings: breach.Settings{Site: "winchelsea", Quiet: time.Minute}, Now: clock,
+		Path: filepath.Join(g.dir, "breach.db"), Settings: breach.Settings{Site: "winchelsea", Quiet: time.Minute}, Now: g.clock,
 		Router: breach.RouterFunc(func(n breach.Notice) []breach.Alert { return g.Route(n) }),
 	})
 	must(t, err)
 	g.Log = l
-	g.Dispatcher, err = New(Options{Config: config, Outbox: l, Register: l, Now: clock})
+	g.Dispatcher, err = New(Options{Config: config, Outbox: l, Register: l, Now: g.clock})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error)
@@ -251,7 +256,7 @@ func (g *gathering) ask(t *testing.T, client, name string, times int) {
 	group, _ := g.policy.Identify(addr)
 	for range times {
 		g.Record(policy.Event{
-			Time: g.now, Client: policy.Client{Addr: addr}, Policy: g.policy, Verdict: g.policy.Decide(group, []byte(n), g.now), Name: n, Type: 1, Transport: "udp",
+			Time: g.clock(), Client: policy.Client{Addr: addr}, Policy: g.policy, Verdict: g.policy.Decide(group, []byte(n), g.clock()), Name: n, Type: 1, Transport: "udp",
 		})
 	}
 	must(t, g.Tick(t.Context()))
@@ -260,7 +265,7 @@ func (g *gathering) ask(t *testing.T, client, name string, times int) {
 // digestsAt returns what was put into the outbox until a moment, by receiver, without what is told at once.
 func (g *gathering) digestsAt(t *testing.T, now time.Time) map[string]digestData {
 	t.Helper()
-	g.now = now
+	g.set(now)
 	must(t, g.Dispatcher.Digest(t.Context()))
 	db, err := sql.Open("sqlite", filepath.Join(g.dir, "breach.db"))
 	must(t, err)
@@ -319,9 +324,9 @@ func TestWhatADigestSays(t *testing.T) {
 	g.ask(t, "10.20.0.2", "gambling.example", 1)
 	g.ask(t, "10.20.0.3", "iwf.example", 2)
 	g.ask(t, "10.1.0.9", "gaming.example", 1)
-	g.now = at(15, 44)
+	g.set(at(15, 44))
 	g.ask(t, "10.20.0.1", "a.gaming.example", 2) // it goes on over the time of the digest
-	g.now = at(15, 46)
+	g.set(at(15, 46))
 	g.ask(t, "10.20.0.1", "a.gaming.example", 4)
 
 	friday := g.digestsAt(t, at(15, 50))
@@ -379,7 +384,7 @@ func TestNothingIsSentWhereNothingHappenedAndNothingIsOpen(t *testing.T) {
 	if sent := g.digestsAt(t, time.Date(2026, 11, 20, 15, 45, 0, 0, time.UTC)); len(sent) != 0 {
 		t.Errorf("sent was %v", sent)
 	}
-	g.now = g.now.Add(time.Hour)
+	g.set(g.clock().Add(time.Hour))
 	g.ask(t, "10.20.0.1", "gaming.example", 1)
 	sent := g.digestsAt(t, time.Date(2026, 11, 23, 15, 45, 0, 0, time.UTC))
 	if sent["dsl"].IncidentCount != 1 {
