@@ -35,7 +35,9 @@ func setupSelftest(fs *flag.FlagSet) action {
 			return err
 		}
 		found, err := client.SelfTest(ctx, *group, cmp.Or(strings.TrimSpace(*by), systemUser()))
-		if err != nil {
+		if daemon.IsWrongUse(err) {
+			return wrongUse("selftest: %w", err)
+		} else if err != nil {
 			return err
 		}
 		if *asJSON {
@@ -53,13 +55,13 @@ func setupSelftest(fs *flag.FlagSet) action {
 func printSelfTest(w io.Writer, found *daemon.SelfTest) error {
 	err := table(w, func(line func(string, ...any)) {
 		for _, g := range found.Groups {
-			line("%s (asked as %s)\t\t\t", g.Group, cmp.Or(g.Client, "nobody"))
+			line("%s (asked as %s)", g.Group, cmp.Or(g.Client, "nobody"))
 			for _, c := range g.Checks {
 				line("  %s\t%s\t%s\t%s", c.Result, c.What, orDash(c.Name), c.Why)
 			}
 		}
 	})
-	fmt.Fprintf(w, "%d ok, %d failed, %d not tested; from a pupil's device: not tested (`schoolgate selftest --from-client`, there)\n",
-		found.OK, found.Failed, found.NotTested)
+	fmt.Fprintf(w, "%d ok, %d failed, %d not tested; from a pupil's device: not tested (`schoolgate selftest --from-client`, there)\nrecorded in the audit, and whole in %s\n",
+		found.OK, found.Failed, found.NotTested, found.File)
 	return err
 }

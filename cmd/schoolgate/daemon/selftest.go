@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ type SelfTest struct {
 	OK        int         `json:"ok"`
 	Failed    int         `json:"failed"`
 	NotTested int         `json:"not_tested"`
+	// File is where it is kept, and SHA256, in hex, of what is there; in the file itself both are left out.
+	File   string `json:"file,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
 }
 
 // GroupTest is what was found of one group.
@@ -75,6 +79,10 @@ func (d *Daemon) selfTestHandler(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusBadRequest, fmt.Sprintf("there is no group %q (there is: %s)", group, strings.Join(groups, ", ")))
 		return
 	}
+	if !f.Policy.Ready() {
+		writeText(w, http.StatusUnprocessableEntity, "schoolgate waits for a list and answers nothing yet (see `schoolgate status`): nothing was tested")
+		return
+	}
 	t := selfTester{filter: f, at: d.now().In(f.Config.Timezone), ask: d.Ask}
 	out := t.run(r.Context(), group)
 	if err := r.Context().Err(); err != nil {
@@ -85,12 +93,16 @@ func (d *Daemon) selfTestHandler(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out.By = by
-	act := breach.Act{Who: by, What: "selftest.passed", Detail: out.detail(f)}
-	if out.Failed > 0 {
-		act.What = "selftest.failed"
+	err := out.keep(filepath.Join(f.Config.DataDir, selfTestDir))
+	if err == nil {
+		act := breach.Act{Who: by, What: "selftest.passed", Detail: out.detail(f)}
+		if out.Failed > 0 {
+			act.What = "selftest.failed"
+		}
+		err = d.record.Audit(context.WithoutCancel(r.Context()), act)
 	}
-	if err := d.record.Audit(context.WithoutCancel(r.Context()), act); err != nil {
-		writeText(w, http.StatusUnprocessableEntity, err.Error())
+	if err != nil {
+		writeText(w, http.StatusUnprocessableEntity, "the self-test was not written down: "+err.Error())
 		return
 	}
 	writeJSON(w, out)
@@ -122,14 +134,15 @@ func (s *SelfTest) detail(f *Filter) string {
 			ages = append(ages, fmt.Sprintf("%s %d h", f.category(l), int(max(0, s.Time.Sub(l.Modified))/time.Hour)))
 		}
 	}
-	text := fmt.Sprintf("groups %s: %d ok, %d failed, %d not tested", strings.Join(groups, ", "), s.OK, s.Failed, s.NotTested)
+	text := fmt.Sprintf("groups %s: %d checks ok, %d failed, %d not tested", strings.Join(groups, ", "), s.OK, s.Failed, s.NotTested)
 	if failures != nil {
 		text += "; failed: " + strings.Join(failures, "; ")
 	}
+	text += "; configuration " + s.Config
 	if ages != nil {
 		text += "; age of lists: " + strings.Join(ages, ", ")
 	}
-	return text + "; configuration " + s.Config
+	return text + "; sha256 of " + filepath.Base(s.File) + " " + s.SHA256
 }
 
 // selfTester tests what is in force at a moment.
@@ -209,6 +222,7 @@ type sample struct {
 	list     string
 	category blocklist.Category
 	names    []blocklist.Name
+	missing  bool   // it is not loaded: nothing of it is blocked
 	why      string // there are none
 }
 
@@ -223,7 +237,7 @@ func (t *selfTester) samples() (all []sample) {
 		var err error
 		switch s.names, err = t.filter.loader.Sample(l.Spec, OwnNames(t.filter.Config), sampled); {
 		case l.List == nil:
-			s.names, s.why = nil, "the list is not loaded"
+			s.missing = true
 		case err != nil:
 			s.why = err.Error()
 		case len(s.names) == 0:
@@ -310,7 +324,11 @@ func (g *groupTester) category(ctx context.Context, c blocklist.Category, sample
 }
 
 func (g *groupTester) list(ctx context.Context, what string, s sample) {
-	if s.why != "" {
+	switch {
+	case s.missing:
+		g.say(what, "", CheckFailed, "the list is not loaded: nothing of it is blocked")
+		return
+	case s.why != "":
 		g.say(what, "", CheckNotTested, s.why)
 		return
 	}

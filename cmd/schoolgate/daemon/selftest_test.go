@@ -2,11 +2,16 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
@@ -69,7 +74,7 @@ func TestASelfTestSaysOfEachGroupWhetherItsPolicyHolds(t *testing.T) {
 		"way round dns.google":        "ok",
 		"ordinary name www.bbc.co.uk": "ok", "ordinary name www.gov.uk": "ok", "ordinary name www.nhs.uk": "ok",
 	}
-	early := map[string]string{"allow-list, outside outside-the-allow-list.example": "ok", "allow-list, inside bbc.co.uk": "ok"}
+	early := map[string]string{"allow-list, outside outside-the-allow-list.example": "ok", "allow-list, inside bbc.co.uk": "ok", "way round dns.google": "ok"}
 	for what, result := range locked {
 		pupils[what], early[what] = result, result
 	}
@@ -111,8 +116,23 @@ func TestASelfTestSaysOfEachGroupWhetherItsPolicyHolds(t *testing.T) {
 		return nil
 	})
 	if err != nil || len(acts) != 1 || !strings.HasPrefix(acts[0], "it selftest.passed groups pupils, early, nowhere: ") ||
-		!strings.Contains(acts[0], "; age of lists: drugs 0 h, gaming 0 h; configuration "+got.Config) {
+		!strings.Contains(acts[0], "; configuration "+got.Config+"; age of lists: drugs 0 h, gaming 0 h; sha256 of "+filepath.Base(got.File)+" "+got.SHA256) {
 		t.Errorf("%q %v", acts, err)
+	}
+	text, err := os.ReadFile(got.File)
+	var kept SelfTest
+	if err := errors.Join(err, json.Unmarshal(text, &kept)); err != nil {
+		t.Fatal(err)
+	}
+	if sum := fmt.Sprintf("%x", sha256.Sum256(text)); sum != got.SHA256 {
+		t.Errorf("the file's hash is %s, not %s", sum, got.SHA256)
+	}
+	kept.File, kept.SHA256 = got.File, got.SHA256
+	if diff := cmp.Diff(got, kept); diff != "" {
+		t.Errorf("the file (-told +kept):\n%s", diff)
+	}
+	if info, err := os.Stat(got.File); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
 	}
 	if _, err := client.SelfTest(t.Context(), "pupil", "it"); err == nil || !strings.Contains(err.Error(), `there is no group "pupil"`) {
 		t.Errorf("an unknown group: %v", err)
@@ -144,13 +164,32 @@ func TestASelfTestFindsWhatDoesNotHold(t *testing.T) {
 			t.Errorf("%s: %s", what, result)
 		}
 	}
-	if got.Failed != 15 || got.OK != 3 {
+	if got.Failed != 16 || got.OK != 3 {
 		t.Errorf("%d failed, %d ok", got.Failed, got.OK)
 	}
 	if detail := got.detail(s.Filter()); !strings.Contains(detail, "pupils category gaming, list gaming.txt (not blocked: answered 192.0.2.1)") {
 		t.Error(detail)
 	}
+}
 
+func TestFilesOfSelfTestsGoWithTheAudit(t *testing.T) {
+	t.Parallel()
+	dir, now := filepath.Join(t.TempDir(), selfTestDir), time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+	if err := retainSelfTests(dir, now); err != nil {
+		t.Errorf("none was made: %v", err)
+	}
+	old, young := SelfTest{Time: now.Add(-time.Second)}, SelfTest{Time: now}
+	other := filepath.Join(dir, "notes.json")
+	if err := errors.Join(old.keep(dir), young.keep(dir), os.WriteFile(other, nil, 0o600), retainSelfTests(dir, now)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if diff := cmp.Diff([]string{young.File, other}, left); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if err := young.keep(dir); err == nil {
+		t.Error("what is kept was written over")
+	}
 }
 
 func TestHowAnswersAreJudged(t *testing.T) {
