@@ -633,13 +633,16 @@ func (p *Policy) Only(group uint16) (names []blocklist.Name, set bool) {
 // Clients returns the address ranges of a group. The slice is the caller's.
 func (p *Policy) Clients(group uint16) []netip.Prefix { return slices.Clone(p.groups[group].Clients) }
 
-// Blocks returns the categories that are blocked for a group at a moment: locked ones, and what the base has it block, too.
-func (p *Policy) Blocks(groupIndex uint16, at time.Time) blocklist.Categories {
-	blocked := p.locked | p.asking(groupIndex, at).block
+// Handles returns the categories that are blocked for a group at a moment, locked ones and what the base has it block
+// with them, and those that are let through and recorded.
+func (p *Policy) Handles(groupIndex uint16, at time.Time) (blocked, monitored blocklist.Categories) {
+	g := p.asking(groupIndex, at)
+	blocked, monitored = p.locked|g.block, g.monitor
 	if p.base != nil && p.heldBy[groupIndex] != holdsNothing {
-		blocked |= p.base.Blocks(uint16(p.heldBy[groupIndex]), at)
+		more, watched := p.base.Handles(uint16(p.heldBy[groupIndex]), at)
+		blocked, monitored = blocked|more, monitored|watched
 	}
-	return blocked
+	return blocked, monitored &^ blocked
 }
 
 // Shared reports whether many people sit behind each address of a group.

@@ -262,7 +262,7 @@ func (g *groupTester) say(what, name, result, why string) {
 
 func (g *groupTester) run(ctx context.Context, samples []sample) {
 	p := g.filter.Policy
-	blocks := g.filter.Policy.Blocks(g.group, g.at)
+	blocks, _ := g.filter.Policy.Handles(g.group, g.at)
 	for c := range blocks.All() {
 		g.category(ctx, c, samples)
 	}
