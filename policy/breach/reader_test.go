@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -226,9 +225,7 @@ func TestJSONL(t *testing.T) {
 	if diff := cmp.Diff(empty, lines[1]); diff != "" {
 		t.Error("the fields are not those of the contract, in its order:", diff)
 	}
-	if i := strings.IndexFunc(out.String(), func(r rune) bool {
-		return r != '\n' && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp))
-	}); i >= 0 {
+	if i := strings.IndexFunc(out.String(), func(r rune) bool { return r != '\n' && unfit(r) }); i >= 0 {
 		t.Errorf("what steers a terminal stands at %d: %q", i, out.String())
 	}
 }
