@@ -182,7 +182,7 @@ schoolgate_config_info{hash=%q,site="winchelsea <b> & *x* \""} 1
 		t.Error(err)
 	}
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
-		r, err := http.Get(url + path) //nolint:noctx // of a test
+		r, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -56,7 +56,7 @@ func newReceivers(t *testing.T) *receivers {
 	}))
 	t.Cleanup(server.Close)
 	r.url = server.URL
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // of a test
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -354,7 +354,13 @@ func (s *hostileSchool) others() {
 	yesterday := time.Now().AddDate(0, 0, -1).Format(time.DateOnly)
 	inAWeek := time.Now().AddDate(0, 0, 7).Format(time.DateOnly)
 	for _, command := range [][]string{
-		{"clients", "list"}, {"status"}, {"queries", "counts"}, {"exceptions", "list"}, {"audit", "list"}, {"lists", "status"}, {"audit", "verify"},
+		{"clients", "list"},
+		{"status"},
+		{"queries", "counts"},
+		{"exceptions", "list"},
+		{"audit", "list"},
+		{"lists", "status"},
+		{"audit", "verify"},
 		{"queries", "list", "--client", device(1), "--by", why, "--reason", why},
 		{"queries", "list", "--client", "user:" + hostileUsers()[1], "--by", why, "--reason", why},
 	} {
