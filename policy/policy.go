@@ -630,6 +630,18 @@ func (p *Policy) Only(group uint16) (names []blocklist.Name, set bool) {
 	return p.groups[group].Only, p.groups[group].OnlySet
 }
 
+// Clients returns the address ranges of a group. The slice is the caller's.
+func (p *Policy) Clients(group uint16) []netip.Prefix { return slices.Clone(p.groups[group].Clients) }
+
+// Blocks returns the categories that are blocked for a group at a moment: locked ones, and what the base has it block, too.
+func (p *Policy) Blocks(groupIndex uint16, at time.Time) blocklist.Categories {
+	blocked := p.locked | p.asking(groupIndex, at).block
+	if p.base != nil && p.heldBy[groupIndex] != holdsNothing {
+		blocked |= p.base.Blocks(uint16(p.heldBy[groupIndex]), at)
+	}
+	return blocked
+}
+
 // Shared reports whether many people sit behind each address of a group.
 func (p *Policy) Shared(group uint16) bool { return p.groups[group].Shared }
 

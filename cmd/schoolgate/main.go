@@ -88,6 +88,7 @@ func commands() []command {
 		{"audit verify", "", 0, 0, "check that nobody has changed the record", setupAuditVerify},
 		{"privacy export", "", 0, 0, "print what is kept of a client, for whoever asks for it", setupPrivacyExport},
 		{"privacy erase", "", 0, 0, "erase what is kept of a client", setupPrivacyErase},
+		{"selftest", "", 0, 0, "ask as each group does, and check that its policy holds; recorded", setupSelftest},
 		{"report", "", 0, 0, "a period's report for safeguarding lead and governors", setupReport},
 		{"alert test", "[RECEIVER]", 0, 1, "send a test alert and show how each receiver answered", setupAlertTest},
 		{"alert retry", "ID", 1, 1, "try an alert again that was given up", setupAlertRetry},

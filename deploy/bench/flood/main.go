@@ -1,0 +1,247 @@
+// Command flood has many devices ask for blocked names at a steady rate, and prints how long the answers took: each
+// from the moment at which its question was due, so that a server which stalls pays for every question that it delays.
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+func main() {
+	var f flood
+	flag.StringVar(&f.addr, "addr", "", "the server's `ADDRESS:PORT`, UDP")
+	flag.StringVar(&f.zone, "zone", "blocked.example", "what is below it is asked for")
+	flag.StringVar(&f.hook, "hook", "", "takes alerts at this `ADDRESS:PORT` meanwhile")
+	flag.IntVar(&f.rate, "rate", 50_000, "questions a second")
+	flag.IntVar(&f.devices, "devices", 1200, "each has an address of its own, from 127.1.0.1 on")
+	flag.IntVar(&f.names, "names", 100, "of each device; it asks for one after the other")
+	flag.DurationVar(&f.time, "time", time.Minute, "how long")
+	flag.Parse()
+	out, err := f.run()
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(out)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type flood struct {
+	addr, zone, hook     string
+	rate, devices, names int
+	time                 time.Duration
+}
+
+// result is what came of it. Times are in microseconds.
+type result struct {
+	Sent     int   `json:"sent"`
+	Blocked  int   `json:"blocked"` // answered with NXDOMAIN
+	Other    int   `json:"other"`   // answered otherwise
+	P50      int64 `json:"p50"`
+	P99      int64 `json:"p99"`
+	P999     int64 `json:"p999"`
+	Max      int64 `json:"max"`
+	WorstP99 int64 `json:"worst_p99"` // of the seconds, each by itself
+
+	// Alerts is how many devices there was an alert of, and how long the first of each took from the device's first question.
+	Alerts   int   `json:"alerts"`
+	AlertP50 int64 `json:"alert_p50"`
+	AlertMax int64 `json:"alert_max"`
+}
+
+// device is one address. Of its question n the ID is n, modulo 65,536: at most so many are on their way.
+type device struct {
+	conn *net.UDPConn
+
+	mu      sync.Mutex
+	due     [1 << 16]int64 // nanoseconds since the begin; 0 where nothing is waited for
+	took    []answered
+	blocked int
+	other   int
+}
+
+type answered struct{ due, took int64 }
+
+func (f *flood) run() (out result, err error) {
+	if min(f.rate, f.devices, f.names) < 1 || f.devices > 250*250 || f.time <= 0 {
+		return out, errors.New("see -help")
+	}
+	to, err := net.ResolveUDPAddr("udp", f.addr)
+	if err != nil {
+		return out, err
+	}
+	var alerts alerts
+	if f.hook != "" {
+		l, err := net.Listen("tcp", f.hook)
+		if err != nil {
+			return out, err
+		}
+		defer l.Close()
+		go func() { _ = http.Serve(l, &alerts) }() //nolint:gosec // ends with the program
+	}
+	all := make([]*device, f.devices)
+	for i := range all {
+		conn, err := net.DialUDP("udp", &net.UDPAddr{IP: address(i)}, to)
+		if err != nil {
+			return out, err
+		}
+		defer conn.Close()
+		all[i] = &device{conn: conn}
+	}
+	begin := time.Now()
+	alerts.begin(begin)
+	var reading sync.WaitGroup
+	for _, d := range all {
+		reading.Go(func() { d.read(begin) })
+	}
+	zone := wire(f.zone)
+	total := int(f.time.Seconds() * float64(f.rate))
+	var msg []byte
+	for i := range total {
+		due := time.Duration(i+1) * time.Second / time.Duration(f.rate)
+		if wait := due - time.Since(begin); wait > 0 {
+			time.Sleep(wait)
+		}
+		d, n := all[i%f.devices], i/f.devices
+		msg = question(msg[:0], uint16(n), fmt.Sprintf("d%dn%d", i%f.devices, n%f.names), zone)
+		d.mu.Lock()
+		d.due[uint16(n)] = int64(due)
+		d.mu.Unlock()
+		if _, err := d.conn.Write(msg); err != nil {
+			return out, err
+		}
+	}
+	time.Sleep(2 * time.Second) // the last answers, and alerts
+	for _, d := range all {
+		d.conn.Close()
+	}
+	reading.Wait()
+	alerts.mu.Lock()
+	defer alerts.mu.Unlock()
+
+	out.Sent = total
+	var late []int64
+	for i := range all {
+		if at, ok := alerts.at[address(i).String()]; ok {
+			late = append(late, int64(at)-int64(time.Duration(i+1)*time.Second/time.Duration(f.rate)))
+		}
+	}
+	out.Alerts, out.AlertP50, out.AlertMax = len(late), quantile(late, 0.5), quantile(late, 1)
+	var took []int64
+	seconds := make([][]int64, int(f.time.Seconds())+2)
+	for _, d := range all {
+		out.Blocked += d.blocked
+		out.Other += d.other
+		for _, a := range d.took {
+			took = append(took, a.took)
+			s := a.due / int64(time.Second)
+			seconds[s] = append(seconds[s], a.took)
+		}
+	}
+	out.P50, out.P99, out.P999, out.Max = quantile(took, 0.5), quantile(took, 0.99), quantile(took, 0.999), quantile(took, 1)
+	for _, s := range seconds {
+		out.WorstP99 = max(out.WorstP99, quantile(s, 0.99))
+	}
+	return out, nil
+}
+
+// address is that of a device.
+func address(i int) net.IP { return net.IPv4(127, 1, byte(i/250), byte(1+i%250)) }
+
+// alerts is a receiver of webhooks with detail: full. It has when the first of each device came.
+type alerts struct {
+	mu    sync.Mutex
+	start time.Time
+	at    map[string]time.Duration
+}
+
+func (a *alerts) begin(at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.start, a.at = at, map[string]time.Duration{}
+}
+
+func (a *alerts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var alert struct {
+		Data struct{ Client struct{ IP string } }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&alert); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if _, known := a.at[alert.Data.Client.IP]; a.at != nil && !known {
+		a.at[alert.Data.Client.IP] = time.Since(a.start)
+	}
+}
+
+// read takes the answers of a device until its socket is closed.
+func (d *device) read(begin time.Time) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := d.conn.Read(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue // nobody listens, for a moment
+		}
+		now := int64(time.Since(begin))
+		if n < 12 {
+			continue
+		}
+		id := binary.BigEndian.Uint16(buf)
+		d.mu.Lock()
+		if due := d.due[id]; due != 0 {
+			d.due[id] = 0
+			d.took = append(d.took, answered{due, now - due})
+			if buf[3]&0xF == 3 {
+				d.blocked++
+			} else {
+				d.other++
+			}
+		}
+		d.mu.Unlock()
+	}
+}
+
+// quantile returns the q-quantile in microseconds, and sorts.
+func quantile(ns []int64, q float64) int64 {
+	if len(ns) == 0 {
+		return 0
+	}
+	slices.Sort(ns)
+	return ns[min(int(q*float64(len(ns))), len(ns)-1)] / 1000
+}
+
+// wire is a name in wire form.
+func wire(name string) (out []byte) {
+	label := 0
+	for i := 0; i <= len(name); i++ {
+		if i == len(name) || name[i] == '.' {
+			out = append(append(out, byte(i-label)), name[label:i]...)
+			label = i + 1
+		}
+	}
+	return append(out, 0)
+}
+
+// question appends a question for the address of a label in a zone, with EDNS.
+func question(msg []byte, id uint16, label string, zone []byte) []byte {
+	msg = binary.BigEndian.AppendUint16(msg, id)
+	msg = append(msg, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, byte(len(label)))
+	msg = append(append(msg, label...), zone...)
+	msg = append(msg, 0, 1, 0, 1)
+	return append(msg, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)
+}
