@@ -45,7 +45,7 @@ type action func(context.Context, *invocation) error
 // invocation is one call of a command.
 type invocation struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr io.Writer // inert
 	env            func(string) string
 	config         string   // --config, or ""
 	args           []string // positional arguments
@@ -122,6 +122,7 @@ func wrongUse(format string, args ...any) error {
 
 // run is the program without its process: it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
+	stdout, stderr = &inert{to: stdout}, &inert{to: stderr}
 	inv := &invocation{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
 	err := dispatch(ctx, inv, args)
 	if err == nil {
