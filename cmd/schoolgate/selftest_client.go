@@ -26,8 +26,10 @@ type outside struct {
 func outsideResolvers() (all []outside) {
 	for _, host := range []string{"1.1.1.1", "8.8.8.8", "9.9.9.9", "2606:4700:4700::1111", "2001:4860:4860::8888", "2620:fe::fe"} {
 		for _, way := range []outside{
-			{"DNS over UDP", "udp", "53", true}, {"DNS over TCP", "tcp", "53", true},
-			{"DNS over TLS", "tcp", "853", false}, {"DNS over HTTPS", "tcp", "443", false},
+			{"DNS over UDP", "udp", "53", true},
+			{"DNS over TCP", "tcp", "53", true},
+			{"DNS over TLS", "tcp", "853", false},
+			{"DNS over HTTPS", "tcp", "443", false},
 		} {
 			way.address = net.JoinHostPort(host, way.address)
 			all = append(all, way)

@@ -49,6 +49,7 @@ CONF
       sleep 0.1
     done
     out=$(taskset -c 1 "$dir/flood" -addr 127.0.0.1:5411 -hook 127.0.0.1:5413 -names "$names" -time "${each}s")
+    [ -n "$out" ] || exit 1
     metrics=$(curl -sf http://127.0.0.1:5412/metrics | grep -E '^schoolgate_(breaches|records_dropped)_total' || true)
     kill "$pid"
     wait "$pid" || { cat "$dir/log" >&2; exit 1; }

@@ -93,7 +93,8 @@ func judgeBlocked(r reply, answer string) (result, why string) {
 		return CheckFailed, "not blocked: " + r.shown()
 	}
 	for _, a := range r.address {
-		if r.cname != "" || answer != "page" && !(answer == "zero" && a.IsUnspecified()) {
+		ours := answer == "page" || answer == "zero" && a.IsUnspecified()
+		if r.cname != "" || !ours {
 			return CheckFailed, "said to be blocked, and answered " + a.String()
 		}
 	}

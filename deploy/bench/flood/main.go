@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,6 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
 }
 
@@ -82,7 +82,7 @@ func (f *flood) run() (out result, err error) {
 	}
 	var alerts alerts
 	if f.hook != "" {
-		l, err := net.Listen("tcp", f.hook)
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", f.hook)
 		if err != nil {
 			return out, err
 		}
