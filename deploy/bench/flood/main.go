@@ -15,6 +15,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/net/ipv4"
 )
 
 func main() {
@@ -59,9 +61,16 @@ type result struct {
 	AlertMax int64 `json:"alert_max"`
 }
 
-// device is one address. Of its question n the ID is n, modulo 65,536: at most so many are on their way.
-type device struct {
-	conn *net.UDPConn
+// batch is how many packets a system call sends and takes at most.
+const batch = 64
+
+// socket sends the questions of many devices, each from its own address, many at once: with a socket for each device it
+// would be the load that takes its time. Question n has n as its ID, modulo 65,536: at most so many are on their way.
+type socket struct {
+	*ipv4.PacketConn
+	close func() error
+	out   []ipv4.Message
+	n     int // of questions
 
 	mu      sync.Mutex
 	due     [1 << 16]int64 // nanoseconds since the begin; 0 where nothing is waited for
@@ -89,41 +98,40 @@ func (f *flood) run() (out result, err error) {
 		defer l.Close()
 		go func() { _ = http.Serve(l, &alerts) }() //nolint:gosec // ends with the program
 	}
-	all := make([]*device, f.devices)
+	all := make([]*socket, 4)
 	for i := range all {
-		conn, err := net.DialUDP("udp", &net.UDPAddr{IP: address(i)}, to)
-		if err != nil {
+		if all[i], err = listen(); err != nil {
 			return out, err
 		}
-		defer conn.Close()
-		all[i] = &device{conn: conn}
+		defer all[i].close()
 	}
 	begin := time.Now()
 	alerts.begin(begin)
 	var reading sync.WaitGroup
-	for _, d := range all {
-		reading.Go(func() { d.read(begin) })
+	for _, s := range all {
+		reading.Go(func() { s.read(begin) })
 	}
-	zone := wire(f.zone)
 	total := int(f.time.Seconds() * float64(f.rate))
-	var msg []byte
-	for i := range total {
-		due := time.Duration(i+1) * time.Second / time.Duration(f.rate)
-		if wait := due - time.Since(begin); wait > 0 {
-			time.Sleep(wait)
+	zone := wire(f.zone)
+	for i := 0; i < total; {
+		ready := min(total, int(time.Since(begin).Seconds()*float64(f.rate)))
+		if ready == i {
+			time.Sleep(50 * time.Microsecond)
+			continue
 		}
-		d, n := all[i%f.devices], i/f.devices
-		msg = question(msg[:0], uint16(n), fmt.Sprintf("d%dn%d", i%f.devices, n%f.names), zone)
-		d.mu.Lock()
-		d.due[uint16(n)] = int64(due)
-		d.mu.Unlock()
-		if _, err := d.conn.Write(msg); err != nil {
+		s := all[i/batch%len(all)]
+		first := i
+		for ; i < ready && i-first < batch; i++ {
+			device, name := i%f.devices, i/f.devices%f.names
+			s.add(f.due(i), to, address(device), fmt.Sprintf("d%dn%d", device, name), zone)
+		}
+		if err := s.send(); err != nil {
 			return out, err
 		}
 	}
 	time.Sleep(2 * time.Second) // the last answers, and alerts
-	for _, d := range all {
-		d.conn.Close()
+	for _, s := range all {
+		_ = s.close()
 	}
 	reading.Wait()
 	alerts.mu.Lock()
@@ -131,21 +139,21 @@ func (f *flood) run() (out result, err error) {
 
 	out.Sent = total
 	var late []int64
-	for i := range all {
-		if at, ok := alerts.at[address(i).String()]; ok {
-			late = append(late, int64(at)-int64(time.Duration(i+1)*time.Second/time.Duration(f.rate)))
+	for i := range f.devices {
+		if at, ok := alerts.at[address(i).String()]; ok { // its first question was question i
+			late = append(late, int64(at)-f.due(i))
 		}
 	}
 	out.Alerts, out.AlertP50, out.AlertMax = len(late), quantile(late, 0.5), quantile(late, 1)
 	var took []int64
 	seconds := make([][]int64, int(f.time.Seconds())+2)
-	for _, d := range all {
-		out.Blocked += d.blocked
-		out.Other += d.other
-		for _, a := range d.took {
+	for _, s := range all {
+		out.Blocked += s.blocked
+		out.Other += s.other
+		for _, a := range s.took {
 			took = append(took, a.took)
-			s := a.due / int64(time.Second)
-			seconds[s] = append(seconds[s], a.took)
+			second := a.due / int64(time.Second)
+			seconds[second] = append(seconds[second], a.took)
 		}
 	}
 	out.P50, out.P99, out.P999, out.Max = quantile(took, 0.5), quantile(took, 0.99), quantile(took, 0.999), quantile(took, 1)
@@ -186,33 +194,76 @@ func (a *alerts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// read takes the answers of a device until its socket is closed.
-func (d *device) read(begin time.Time) {
-	buf := make([]byte, 4096)
-	for {
-		n, err := d.conn.Read(buf)
+// due is when a question is to be sent, in nanoseconds since the begin.
+func (f *flood) due(i int) int64 { return int64(i+1) * int64(time.Second) / int64(f.rate) }
+
+func listen() (*socket, error) {
+	conn, err := net.ListenUDP("udp4", nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{PacketConn: ipv4.NewPacketConn(conn), close: conn.Close, out: make([]ipv4.Message, 0, batch)}
+	return s, errors.Join(conn.SetReadBuffer(4<<20), conn.SetWriteBuffer(4<<20))
+}
+
+// add puts a question into the batch.
+func (s *socket) add(due int64, to net.Addr, from net.IP, label string, zone []byte) {
+	id := uint16(s.n)
+	s.n++
+	s.out = append(s.out, ipv4.Message{
+		Buffers: [][]byte{question(make([]byte, 0, 128), id, label, zone)},
+		OOB:     (&ipv4.ControlMessage{Src: from}).Marshal(),
+		Addr:    to,
+	})
+	s.mu.Lock()
+	s.due[id] = due
+	s.mu.Unlock()
+}
+
+func (s *socket) send() error {
+	for left := s.out; len(left) > 0; {
+		n, err := s.WriteBatch(left, 0)
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue // nobody listens, for a moment
+			return err
+		}
+		left = left[n:]
+	}
+	s.out = s.out[:0]
+	return nil
+}
+
+// read takes answers until the socket is closed.
+func (s *socket) read(begin time.Time) {
+	in := make([]ipv4.Message, batch)
+	for i := range in {
+		in[i].Buffers = [][]byte{make([]byte, 2048)}
+	}
+	for {
+		n, err := s.ReadBatch(in, 0)
+		if errors.Is(err, net.ErrClosed) {
+			return
 		}
 		now := int64(time.Since(begin))
-		if n < 12 {
-			continue
-		}
-		id := binary.BigEndian.Uint16(buf)
-		d.mu.Lock()
-		if due := d.due[id]; due != 0 {
-			d.due[id] = 0
-			d.took = append(d.took, answered{due, now - due})
-			if buf[3]&0xF == 3 {
-				d.blocked++
+		s.mu.Lock()
+		for _, m := range in[:max(0, n)] {
+			msg := m.Buffers[0][:m.N]
+			if len(msg) < 12 {
+				continue
+			}
+			id := binary.BigEndian.Uint16(msg)
+			due := s.due[id]
+			if due == 0 {
+				continue
+			}
+			s.due[id] = 0
+			s.took = append(s.took, answered{due, now - due})
+			if msg[3]&0xF == 3 {
+				s.blocked++
 			} else {
-				d.other++
+				s.other++
 			}
 		}
-		d.mu.Unlock()
+		s.mu.Unlock()
 	}
 }
 
