@@ -630,6 +630,21 @@ func (p *Policy) Only(group uint16) (names []blocklist.Name, set bool) {
 	return p.groups[group].Only, p.groups[group].OnlySet
 }
 
+// Clients returns the address ranges of a group. The slice is the caller's.
+func (p *Policy) Clients(group uint16) []netip.Prefix { return slices.Clone(p.groups[group].Clients) }
+
+// Handles returns the categories that are blocked for a group at a moment, locked ones and what the base has it block
+// with them, and those that are let through and recorded.
+func (p *Policy) Handles(groupIndex uint16, at time.Time) (blocked, monitored blocklist.Categories) {
+	g := p.asking(groupIndex, at)
+	blocked, monitored = p.locked|g.block, g.monitor
+	if p.base != nil && p.heldBy[groupIndex] != holdsNothing {
+		more, watched := p.base.Handles(uint16(p.heldBy[groupIndex]), at)
+		blocked, monitored = blocked|more, monitored|watched
+	}
+	return blocked, monitored &^ blocked
+}
+
 // Shared reports whether many people sit behind each address of a group.
 func (p *Policy) Shared(group uint16) bool { return p.groups[group].Shared }
 

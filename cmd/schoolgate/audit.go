@@ -89,20 +89,10 @@ func setupAuditList(fs *flag.FlagSet) action {
 		return table(inv.stdout, func(line func(string, ...any)) {
 			line("SEQ\tTIME\tWHO\tWHAT\tWHY\tDETAIL")
 			for _, a := range found {
-				line("%d\t%s\t%s\t%s\t%s\t%s", a.Seq, a.Time, inOneLine(a.Who), a.What, orDash(inOneLine(a.Why)), inOneLine(a.Detail))
+				line("%d\t%s\t%s\t%s\t%s\t%s", a.Seq, a.Time, a.Who, a.What, orDash(a.Why), a.Detail)
 			}
 		})
 	}
-}
-
-// inOneLine is a text that comes from people, or from what they wrote, as a cell of a table.
-func inOneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // verified is the outcome of `audit verify --json`.

@@ -103,7 +103,7 @@ func setupDemo(fs *flag.FlagSet) action {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		s := &show{screen: newScreen(inv.stdout, inv.env), dir: dir, length: *length, once: *once, decisions: map[string]int{}}
+		s := &show{screen: newScreen(bare(inv.stdout), inv.env), dir: dir, length: *length, once: *once, decisions: map[string]int{}}
 		err = s.run(ctx, inv, schoolDay(*seed))
 		if errors.Is(err, context.Canceled) {
 			return nil

@@ -52,7 +52,7 @@ func (s *screen) line(colour, what, format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	const indent = len("15:30 monitored ")
-	rest := wrap(fmt.Sprintf(format, args...), lineWidth-indent)
+	rest := wrap(cell(fmt.Sprintf(format, args...)), lineWidth-indent)
 	fmt.Fprintf(s.w, "%02d:%02d %s %s\n", int(s.minute)/60, int(s.minute)%60,
 		s.paint(colour, fmt.Sprintf("%-9s", what)), strings.Join(rest, "\n"+strings.Repeat(" ", indent)))
 }

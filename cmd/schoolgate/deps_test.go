@@ -35,6 +35,7 @@ func imports() map[string][]string {
 		"config":                   {"blocklist", "blocklist/feed", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver"},
 		"cmd/schoolgate/console":   {"config", "identity", "policy"},
 		"cmd/schoolgate/daemon":    {"blocklist", "blocklist/feed", "clients", "cmd/schoolgate/console", "config", "identity", "policy", "policy/alert", "policy/breach", "querylog", "resolver", "resolver/dnswire"},
+		"deploy/bench/flood":       nil,
 		"deploy/bench/load":        nil,
 		"deploy/bench/year":        {"policy/breach", "policy/breach/breachtest"},
 		"cmd/schoolgate": {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
@@ -88,7 +87,7 @@ func printIncidents(inv *invocation, incidents []breach.Incident) error {
 
 // client is a device in one cell: its name where that is known, and its address.
 func client(c breach.Client) string {
-	parts := []string{plain(c.User), plain(c.Name), c.IP}
+	parts := []string{c.User, c.Name, c.IP}
 	if c.Name == "" {
 		parts[1] = c.MAC
 	}
@@ -105,23 +104,9 @@ func someNames(i *breach.Incident) string {
 		if n == 2 {
 			return fmt.Sprintf("%s and %d more", strings.Join(names, ", "), len(i.Names)-n)
 		}
-		names = append(names, plain(name.Name))
+		names = append(names, name.Name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// plain is a text from people or devices on one line of a terminal: what steers a terminal, or turns the direction of
-// writing around, is replaced.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
 }
 
 // freshRecord opens the record to be read, once the running schoolgate has written down what it has seen.

@@ -117,11 +117,11 @@ func setupIncidentsUnseal(fs *flag.FlagSet) action {
 		return table(inv.stdout, func(line func(string, ...any)) {
 			line("TIME\tINCIDENT\tBREACH\tTYPE\tNAME")
 			for _, n := range names {
-				name := plain(n.Name)
+				name := n.Name
 				if n.Target != "" {
-					name += " -> " + plain(n.Target)
+					name += " -> " + n.Target
 				}
-				line("%s\t%s\t%d\t%s\t%s", plain(n.Time), plain(n.Incident), n.Seq, plain(n.Type), name)
+				line("%s\t%s\t%d\t%s\t%s", n.Time, n.Incident, n.Seq, n.Type, name)
 			}
 		})
 	}

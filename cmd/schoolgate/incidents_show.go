@@ -85,8 +85,8 @@ func printWhole(to io.Writer, w *breach.Whole) error {
 		line("incident\t%s", w.ID)
 		line("state\t%s", strings.TrimSuffix(w.State+", "+w.Outcome, ", "))
 		line("severity\t%s", w.Severity)
-		line("category\t%s (%s)", w.Category, plain(w.Title))
-		line("group\t%s", plain(w.Group))
+		line("category\t%s (%s)", w.Category, w.Title)
+		line("group\t%s", w.Group)
 		who := client(w.Client)
 		if w.Shared {
 			who += " (many people are behind it)"
@@ -102,7 +102,7 @@ func printWhole(to io.Writer, w *breach.Whole) error {
 					breach.LooksPerson: "a person", breach.LooksBackground: "background traffic", breach.LooksUnclear: "unclear",
 				}[w.LooksLike.Kind] + ": " + why
 			}
-			line("%s\t%s", label, plain(why))
+			line("%s\t%s", label, why)
 		}
 	})
 	if err != nil {
@@ -117,7 +117,7 @@ func printWhole(to io.Writer, w *breach.Whole) error {
 		{"What it asked for", len(w.Timeline), func(line func(string, ...any)) { printTimeline(line, w) }},
 		{"What else it tried, from an hour before to an hour after", len(w.Around), func(line func(string, ...any)) {
 			for _, b := range w.Around {
-				line("  %s\t%s\t%s\t%d\t%s", b.Time, b.Category, b.Action, b.Count, plain(b.Query.Name))
+				line("  %s\t%s\t%s\t%d\t%s", b.Time, b.Category, b.Action, b.Count, b.Query.Name)
 			}
 			if w.AroundLeftOut {
 				line("  and more")
@@ -125,7 +125,7 @@ func printWhole(to io.Writer, w *breach.Whole) error {
 		}},
 		{"What else it asked for in that time", len(w.Questions), func(line func(string, ...any)) {
 			for _, q := range w.Questions {
-				line("  %s\t%s\t%s\t%s", q.Time, q.Outcome, q.Type, plain(q.Name))
+				line("  %s\t%s\t%s\t%s", q.Time, q.Outcome, q.Type, q.Name)
 			}
 			if w.QuestionsLeftOut {
 				line("  and more")
@@ -161,13 +161,13 @@ func printNotes(line func(string, ...any), notes []breach.Note) {
 		case "raised":
 			what += " to " + n.Severity
 		}
-		line("  %s\t%s\t%s\t%s", n.Time, plain(n.By), what, orDash(plain(n.Text)))
+		line("  %s\t%s\t%s\t%s", n.Time, n.By, what, orDash(n.Text))
 	}
 }
 
 func printTimeline(line func(string, ...any), w *breach.Whole) {
 	for _, e := range w.Timeline {
-		line("  %s\t%s\t%d\t%s", e.Time, e.Query.Type, e.Count, plain(e.Query.Name))
+		line("  %s\t%s\t%d\t%s", e.Time, e.Query.Type, e.Count, e.Query.Name)
 		for _, r := range e.Repeats {
 			line("    again up to %s\t\t%d\t", r.Last, r.Count)
 		}

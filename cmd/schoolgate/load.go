@@ -103,10 +103,17 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// table writes aligned columns; rows are separated by tabs.
+// table writes aligned columns, which tabs in a row's format separate; the texts in them are cells.
 func table(w io.Writer, rows func(line func(format string, args ...any))) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	rows(func(format string, args ...any) { fmt.Fprintf(tw, format+"\n", args...) })
+	rows(func(format string, args ...any) {
+		for i, arg := range args {
+			if text, ok := arg.(string); ok {
+				args[i] = cell(text)
+			}
+		}
+		fmt.Fprintf(tw, format+"\n", args...)
+	})
 	return tw.Flush()
 }
 

@@ -45,7 +45,7 @@ type action func(context.Context, *invocation) error
 // invocation is one call of a command.
 type invocation struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr io.Writer // inert
 	env            func(string) string
 	config         string   // --config, or ""
 	args           []string // positional arguments
@@ -88,6 +88,7 @@ func commands() []command {
 		{"audit verify", "", 0, 0, "check that nobody has changed the record", setupAuditVerify},
 		{"privacy export", "", 0, 0, "print what is kept of a client, for whoever asks for it", setupPrivacyExport},
 		{"privacy erase", "", 0, 0, "erase what is kept of a client", setupPrivacyErase},
+		{"selftest", "", 0, 0, "ask as each group does, and check that its policy holds; recorded", setupSelftest},
 		{"report", "", 0, 0, "a period's report for safeguarding lead and governors", setupReport},
 		{"alert test", "[RECEIVER]", 0, 1, "send a test alert and show how each receiver answered", setupAlertTest},
 		{"alert retry", "ID", 1, 1, "try an alert again that was given up", setupAlertRetry},
@@ -121,6 +122,7 @@ func wrongUse(format string, args ...any) error {
 
 // run is the program without its process: it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
+	stdout, stderr = &inert{to: stdout}, &inert{to: stderr}
 	inv := &invocation{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
 	err := dispatch(ctx, inv, args)
 	if err == nil {

@@ -42,7 +42,7 @@ const worthwhile = time.Second
 // newMeter returns a meter on standard error. log is for where that is no terminal; nil for nobody.
 func newMeter(inv *invocation, log *slog.Logger) *meter {
 	m := &meter{log: log, now: time.Now, started: time.Now()}
-	if f, isFile := inv.stderr.(*os.File); isFile && isatty.IsTerminal(f.Fd()) && inv.env("TERM") != "dumb" {
+	if f, isFile := bare(inv.stderr).(*os.File); isFile && isatty.IsTerminal(f.Fd()) && inv.env("TERM") != "dumb" {
 		m.w = f
 	}
 	return m

@@ -85,7 +85,7 @@ func clientText(c querylog.Client) string {
 	var known []string
 	for _, text := range []string{c.IP, c.MAC, c.Name, c.User} {
 		if text != "" {
-			known = append(known, inOneLine(text))
+			known = append(known, text)
 		}
 	}
 	return orDash(strings.Join(known, " "))

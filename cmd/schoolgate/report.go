@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"schoolgate/blocklist"
 	"schoolgate/cmd/schoolgate/daemon"
 	"schoolgate/config"
 	"schoolgate/policy"
@@ -124,11 +125,20 @@ func reportInput(ctx context.Context, inv *invocation, cfg *config.Config, in *r
 		if !seen[c.Name] { // one with lists on trial is there twice
 			seen[c.Name] = true
 			in.Categories = append(in.Categories, report.Category{Name: c.Name, Title: c.Title, Risk: cfg.Risks[c.Name]})
+			if c.Locked {
+				in.Locked = append(in.Locked, c.Name)
+			}
 		}
+	}
+	p, err := policy.Compile(cfg.Policy, blocklist.Build(nil), true)
+	if err != nil {
+		return err
 	}
 	for i := range cfg.Policy.Groups {
 		g := &cfg.Policy.Groups[i]
-		in.Groups = append(in.Groups, report.Group{Name: g.Name, Small: g.Name != cfg.Policy.DefaultGroup && isSmall(g)})
+		in.Groups = append(in.Groups, groupNow(p, uint16(i), cfg.Policy.Calendar.Moments(in.Made), report.Group{
+			Name: g.Name, Small: g.Name != cfg.Policy.DefaultGroup && isSmall(g),
+		}))
 	}
 	in.Rules = slices.DeleteFunc(slices.Clone(cfg.Policy.Rules), func(r policy.Rule) bool { return !r.Allow })
 	lists, _, _, err := listStatus(ctx, inv)
@@ -153,6 +163,47 @@ func reportInput(ctx context.Context, inv *invocation, cfg *config.Config, in *r
 		in.Kept = append(in.Kept, fmt.Sprintf("%s: %s.", k.what, daemon.Plural(int(k.kept/(24*time.Hour)), "day", "days")))
 	}
 	return nil
+}
+
+// groupNow fills what a group may reach, at moments that show all hours of the calendar.
+func groupNow(p *policy.Policy, group uint16, moments []time.Time, g report.Group) report.Group {
+	g.OnlySites = -1
+	if names, set := p.Only(group); set {
+		g.OnlySites = len(names)
+	}
+	always, ever, watched := ^blocklist.Categories(0), blocklist.Categories(0), blocklist.Categories(0)
+	for _, at := range moments {
+		blocked, monitored := p.Handles(group, at)
+		always, ever, watched = always&blocked, ever|blocked, watched|monitored
+	}
+	for i, c := range p.Categories() {
+		of := blocklist.Category(i)
+		switch {
+		case c.Locked || c.TrialOf != "":
+		case always.Has(of):
+			g.Blocked = append(g.Blocked, c.Name)
+		case ever.Has(of):
+			g.Timed = append(g.Timed, c.Name)
+		case watched.Has(of):
+			g.Watched = append(g.Watched, c.Name)
+		}
+	}
+	now := moments[0]
+	safe := func(name string) string {
+		key, err := blocklist.ParseName(name)
+		if err != nil {
+			return "" // they are ours
+		}
+		return p.SafeHost(p.Decide(group, []byte(key), now)).String()
+	}
+	g.SafeSearch = safe("www.google.com") != ""
+	switch safe("www.youtube.com") {
+	case "restrict.youtube.com":
+		g.YouTube = "strict"
+	case "restrictmoderate.youtube.com":
+		g.YouTube = "moderate"
+	}
+	return g
 }
 
 // isSmall reports whether fewer than five devices can be in a group, as far as its definition says. A name with a

@@ -55,11 +55,12 @@ func alertmanagerAlerts(l Letter, id string, now time.Time) []alertmanagerAlert 
 	return []alertmanagerAlert{a}
 }
 
-// encodeJSON writes what is made of texts, times and numbers, which can always be written.
+// encodeJSON writes what is made of texts, times and numbers, which can always be written. A receiver may show it on a
+// terminal as it is.
 func encodeJSON(v any) []byte {
 	body, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
 	}
-	return body
+	return breach.Escaped(body)
 }

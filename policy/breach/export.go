@@ -1,19 +1,29 @@
 package breach
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
 )
+
+// WriteLine writes a document as one line of JSON that is safe on a terminal, see Escaped.
+func WriteLine(w io.Writer, v any) error {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false) // no page is made of it
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(Escaped(line.Bytes()))
+	return err
+}
 
 // WriteJSONL returns a function that writes a breach as one line of JSON, for Reader.Breaches.
 func WriteJSONL(w io.Writer) func(Breach) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false) // it escapes all control characters all the same
-	return func(b Breach) error { return encoder.Encode(b) }
+	return func(b Breach) error { return WriteLine(w, b) }
 }
 
 // CSVWriter writes breaches as CSV (RFC 4180) with a header, safe to be opened in a spreadsheet.
@@ -46,20 +56,4 @@ func (c *CSVWriter) Write(b Breach) error {
 func (c *CSVWriter) Flush() error {
 	c.csv.Flush()
 	return c.csv.Error()
-}
-
-// Inert returns a cell that a spreadsheet does not take for a formula: where it would begin one, an
-// apostrophe stands before it (OWASP, "CSV Injection"). What steers a terminal or turns the direction
-// of writing around is replaced, so that a record is one line and reads as it is.
-func Inert(cell string) string {
-	text := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, cell)
-	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
-		return "'" + text
-	}
-	return text
 }

@@ -171,7 +171,7 @@ func TestOpenReader(t *testing.T) {
 func hostile() Breach {
 	return Breach{
 		ID: "01JD3V5M7Q8R9S0T1V2W3X4Y5Z", Seq: 1, Time: "2026-11-20T10:14:03.218+00:00", Site: "=1+1",
-		Client:   Client{IP: "10.20.3.4", Name: "@SUM(A1)\n\x1b[2J\u202e", User: "\tx", MAC: "\r"},
+		Client:   Client{IP: "10.20.3.4", Name: "@SUM(A1)\n\x1b[2J\u202e\U000e0041", User: "\tx\u009b\x7f\u200b", MAC: "\r"},
 		Group:    "+1",
 		Query:    Query{Name: "-cmd.example.", Type: "A", Transport: "udp"},
 		Category: "a,b\"c", Categories: []string{"=x", "y"}, Severity: "high", Action: "block",
@@ -194,8 +194,8 @@ func TestCSV(t *testing.T) {
 		},
 		{
 			"01JD3V5M7Q8R9S0T1V2W3X4Y5Z", "1", "2026-11-20T10:14:03.218+00:00", "'=1+1", "10.20.3.4", "'\ufffd",
-			"'@SUM(A1)\ufffd\ufffd[2J\ufffd", "'\ufffdx", "'+1", "'-cmd.example.", "A", "udp", "a,b\"c", "'=x y", "high", "block",
-			"<script>&", "\ufffd", "name", "1", "\u2028", "",
+			"'@SUM(A1)\ufffd\ufffd[2J\ufffd\ufffd", "'\ufffdx\ufffd\ufffd\ufffd", "'+1", "'-cmd.example.", "A", "udp", "a,b\"c", "'=x y", "high", "block",
+			"<script>&", "\ufffd", "name", "1", "\ufffd", "",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -225,7 +225,7 @@ func TestJSONL(t *testing.T) {
 	if diff := cmp.Diff(empty, lines[1]); diff != "" {
 		t.Error("the fields are not those of the contract, in its order:", diff)
 	}
-	if i := strings.IndexFunc(lines[0], func(r rune) bool { return r < ' ' }); i >= 0 {
-		t.Errorf("a control character stands at %d", i)
+	if i := strings.IndexFunc(out.String(), func(r rune) bool { return r != '\n' && unfit(r) }); i >= 0 {
+		t.Errorf("what steers a terminal stands at %d: %q", i, out.String())
 	}
 }

@@ -209,7 +209,7 @@ func plural(n int64, one, many string) string {
 }
 
 // oneLine is a text from devices or people on one line. What turns the direction of writing around, and what steers
-// a terminal, is replaced.
+// a terminal, is replaced; what else is invisible is left out.
 func oneLine(s string) string { return strings.ReplaceAll(manyLines(s), "\n", " ") }
 
 func manyLines(s string) string {
@@ -217,10 +217,12 @@ func manyLines(s string) string {
 		switch {
 		case r == '\n':
 			return r
-		case r == '\t':
+		case r == '\t' || unicode.In(r, unicode.Zl, unicode.Zp):
 			return ' '
 		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
 			return unicode.ReplacementChar
+		case unicode.Is(unicode.Cf, r):
+			return -1
 		}
 		return r
 	}, s)

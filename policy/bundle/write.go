@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"text/template"
-	"unicode"
 
 	"schoolgate/policy/breach"
 )
@@ -98,33 +97,17 @@ func filesOf(c *breach.Case, o Options) ([]file, error) {
 // lines writes one JSON document a line.
 func lines[T any](all []T) ([]byte, error) {
 	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
 	for _, one := range all {
-		if err := encoder.Encode(one); err != nil {
+		if err := breach.WriteLine(&b, one); err != nil {
 			return nil, err
 		}
 	}
-	return inert(b.Bytes()), nil
+	return b.Bytes(), nil
 }
 
 func indented(v any) ([]byte, error) {
 	b, err := json.MarshalIndent(v, "", "  ")
-	return append(inert(b), '\n'), err
-}
-
-// inert escapes in JSON what encoding/json lets through and a terminal obeys: DEL and C1 controls, and what turns the
-// direction of writing around. They stand in strings only.
-func inert(document []byte) []byte {
-	var b bytes.Buffer
-	for _, r := range string(document) {
-		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
-			fmt.Fprintf(&b, "\\u%04x", r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.Bytes()
+	return append(breach.Escaped(b), '\n'), err
 }
 
 // table writes breaches as CSV, for a case system that takes no JSON.

@@ -122,7 +122,7 @@ func (r *Report) outcome(a *acts, q *Request) string {
 	}
 	for _, rule := range r.in.Rules {
 		covers := slices.ContainsFunc(rule.Names, func(n blocklist.Name) bool { return n.Covers(name) })
-		if rule.Allow && covers && (len(rule.Groups) == 0 || slices.Contains(rule.Groups, q.Group)) {
+		if rule.Allow && covers && rule.Client == nil && (len(rule.Groups) == 0 || slices.Contains(rule.Groups, q.Group)) {
 			if rule.Added.IsZero() {
 				return "allowed by a rule"
 			}

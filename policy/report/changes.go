@@ -60,7 +60,7 @@ func (r *Report) changes(a *acts) {
 		case act.What == "unblock.request":
 			continue
 		case kind == "selftest":
-			r.SelfTests = append(r.SelfTests, Change{Time: act.at.In(r.in.Zone), Who: act.Who, What: act.What, Why: act.Why, Detail: r.detail(&act)})
+			r.SelfTests = append(r.SelfTests, Change{Time: act.at.In(r.in.Zone), Who: who(act.Who), What: act.What, Why: act.Why, Detail: r.detail(&act)})
 			continue
 		}
 		counts[what]++
@@ -104,6 +104,8 @@ func (r *Report) detail(a *act) string {
 	switch a.What {
 	case "config.reload", "config.refused":
 		return "" // it is for IT, who has it in audit list
+	case "selftest.passed", "selftest.failed":
+		detail, _, _ = strings.Cut(detail, "; configuration ")
 	case "exceptions.add", "exceptions.remove":
 		if m := allowForm.FindStringSubmatch(detail); m != nil {
 			return "allows " + m[1] + " for " + m[2] + " until " + r.moment(m[3])

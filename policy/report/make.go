@@ -50,6 +50,7 @@ func Make(ctx context.Context, record *breach.Reader, in Input) (*Report, error)
 	r.openByAge(open)
 	r.requests(&acts)
 	r.changes(&acts)
+	r.policyNow()
 	r.lists()
 	return r, nil
 }

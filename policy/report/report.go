@@ -19,6 +19,7 @@ type Input struct {
 
 	Categories []Category // of the configuration, in its order
 	Groups     []Group
+	Locked     []string      // names of the categories that are blocked for everybody, always
 	Rules      []policy.Rule // that allow something
 	Lists      []List
 	// Kept says for how long what is kept, in words, one for each kind.
@@ -28,11 +29,18 @@ type Input struct {
 // Category is one as people know it.
 type Category struct{ Name, Title, Risk string }
 
-// Group is a group of devices.
+// Group is a group of devices, with what it may reach.
 type Group struct {
 	Name string
 	// Small says that it can't have as many as five devices.
 	Small bool
+	// OnlySites is how many sites its allow-list has; less than 0 where it has none.
+	OnlySites int
+	// Blocked, Timed and Watched are names of categories: what is blocked at all times, at some, and watched without a
+	// block at any time; locked ones are left out.
+	Blocked, Timed, Watched []string
+	SafeSearch              bool
+	YouTube                 string // "strict", "moderate", "" for as it comes
 }
 
 // List is one as it is in use now.
@@ -70,6 +78,7 @@ type Report struct {
 	Requests     Requests
 	Changes      Changes
 	SelfTests    []Change
+	Now          Policy
 	Lists        []ListRow
 	Entries      int
 	NeedURL      int // entries that a filter of names can't enforce

@@ -115,6 +115,7 @@ func (d *Daemon) controlHandler() http.Handler {
 	mux.HandleFunc("GET /exceptions", d.listExceptionsHandler)
 	mux.HandleFunc("POST /exceptions", d.addExceptionHandler)
 	mux.HandleFunc("POST /exceptions/remove", d.removeExceptionHandler)
+	mux.HandleFunc("POST /selftest", d.selfTestHandler)
 	mux.HandleFunc("POST /privacy/erase", d.eraseHandler)
 	mux.HandleFunc("POST /audit", d.auditHandler)
 	mux.HandleFunc("POST /queries/look", d.lookHandler)

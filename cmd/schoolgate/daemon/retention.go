@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 )
 
@@ -42,7 +44,11 @@ func (d *Daemon) retain(ctx context.Context) {
 
 // retainNow deletes what is old, and says in the log what it was.
 func (d *Daemon) retainNow(ctx context.Context) {
-	done, err := d.record.Retain(ctx, d.Filter().Config.Retention)
+	cfg := d.Filter().Config
+	done, err := d.record.Retain(ctx, cfg.Retention)
+	if keep := cfg.Retention.Audit; keep > 0 {
+		err = errors.Join(err, retainSelfTests(filepath.Join(cfg.DataDir, selfTestDir), d.now().Add(-keep)))
+	}
 	if done.Rows > 0 {
 		d.log.Info("what is older than retention says was deleted", "incidents", done.Incidents, "breaches", done.Breaches)
 	}
