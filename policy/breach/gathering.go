@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 )
 
@@ -83,13 +82,10 @@ func (t *turn) repeats(ctx context.Context, requests []request) error {
 		t.appended = len(t.repeated)
 	}
 	n = min(n, t.appended)
-	for i, b := range t.repeated[:n] {
+	for _, b := range t.repeated[:n] {
 		b.listed = false
 		if err := t.appendRepeats(ctx, b); err != nil {
 			return err
-		}
-		if i%yieldEvery == 0 {
-			runtime.Gosched()
 		}
 	}
 	t.repeated = slices.Delete(t.repeated, 0, n)

@@ -33,6 +33,7 @@ type incident struct {
 	client policy.Client
 	// attribution is that of the newest breach that was attributed, with the highest severity so far.
 	attribution policy.Attribution
+	severity    policy.Severity             // as it is stored
 	judged      weak.Pointer[policy.Policy] // by which it was attributed; weak: it may be replaced
 
 	count, first, last int64
@@ -107,7 +108,7 @@ func (t *turn) incident(ctx context.Context, e *pending, a policy.Attribution, n
 func (t *turn) openIncident(ctx context.Context, key incidentKey, e *pending, a policy.Attribution) (*incident, error) {
 	i := &incident{
 		id: t.ids.next(time.UnixMilli(t.now)), key: key, site: t.Site, client: e.Client,
-		attribution: a, judged: weak.Make(e.Policy),
+		attribution: a, severity: a.Severity, judged: weak.Make(e.Policy),
 		first: e.Time.UnixMilli(), last: e.Time.UnixMilli(),
 	}
 	r := incidentRow{
@@ -198,9 +199,14 @@ func (t *turn) incidents(ctx context.Context) error {
 	}
 	for _, i := range t.touched {
 		i.touched = false
-		_, err := t.store.exec(ctx, "UPDATE incident SET severity = ?, count = ?, last = ? WHERE seq = ?",
-			i.attribution.Severity.String(), i.count, i.last, i.seq)
-		if err != nil {
+		if _, err := t.store.exec(ctx, "UPDATE incident SET count = ?, last = ? WHERE seq = ?", i.count, i.last, i.seq); err != nil {
+			return err
+		}
+		if i.severity == i.attribution.Severity { // most often; it is in an index, which costs as much as the rest
+			continue
+		}
+		i.severity = i.attribution.Severity
+		if _, err := t.store.exec(ctx, "UPDATE incident SET severity = ? WHERE seq = ?", i.severity.String(), i.seq); err != nil {
 			return err
 		}
 	}

@@ -93,6 +93,7 @@ func (w *writer) loadIncidents(ctx context.Context, quiet time.Duration) (map[in
 			return nil, err
 		}
 		a.Severity, _ = policy.ParseSeverity(r.severity)
+		i.severity = a.Severity
 		if r.alertTo != "" {
 			a.AlertToSet = true
 			if err := json.Unmarshal([]byte(r.alertTo), &a.AlertTo); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -170,12 +171,14 @@ func newerError(have, know int) error {
 		"install that version again, or put a backup of the file in its place", have, know)
 }
 
-// exec runs a statement on the writer's connection, prepared once.
+// exec runs a statement on the writer's connection, prepared once. Before, it lets questions have the processor: where
+// there is one alone, they would wait for as long as Go lets one goroutine run, 10 ms.
 func (s *store) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	stmt, err := s.prepare(ctx, query) //nolint:sqlclosecheck // close closes it
 	if err != nil {
 		return nil, err
 	}
+	runtime.Gosched()
 	return stmt.ExecContext(ctx, args...)
 }
 

@@ -149,8 +149,7 @@ func (t *turn) end(ctx context.Context) error {
 	return err
 }
 
-// yieldEvery is after how many rows the writer lets others have its processor: where there is one alone, questions would
-// wait for what Go gives a goroutine at a time, 10 ms.
+// yieldEvery is after how many repeats the writer lets questions have its processor: see store.exec.
 const yieldEvery = 64
 
 func (t *turn) run(ctx context.Context, events batch, requests []request) error {
@@ -276,7 +275,6 @@ func (t *turn) storeBreaches(ctx context.Context) error {
 	_, err := t.store.exec(ctx, "INSERT INTO breach VALUES "+strings.TrimSuffix(rows, ", "), t.rows...)
 	clear(t.rows)
 	t.rows = t.rows[:0]
-	runtime.Gosched()
 	return err
 }
 

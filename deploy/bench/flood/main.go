@@ -46,14 +46,15 @@ type flood struct {
 
 // result is what came of it. Times are in microseconds.
 type result struct {
-	Sent     int   `json:"sent"`
-	Blocked  int   `json:"blocked"` // answered with NXDOMAIN
-	Other    int   `json:"other"`   // answered otherwise
-	P50      int64 `json:"p50"`
-	P99      int64 `json:"p99"`
-	P999     int64 `json:"p999"`
-	Max      int64 `json:"max"`
-	WorstP99 int64 `json:"worst_p99"` // of the seconds, each by itself
+	Sent    int   `json:"sent"`
+	Blocked int   `json:"blocked"` // answered with NXDOMAIN
+	Other   int   `json:"other"`   // answered otherwise
+	P50     int64 `json:"p50"`
+	P99     int64 `json:"p99"`
+	P999    int64 `json:"p999"`
+	Max     int64 `json:"max"`
+	// Seconds is the p99 of each second by itself.
+	Seconds []int64 `json:"seconds"`
 
 	// Alerts is how many devices there was an alert of, and how long the first of each took from the device's first question.
 	Alerts   int   `json:"alerts"`
@@ -158,7 +159,9 @@ func (f *flood) run() (out result, err error) {
 	}
 	out.P50, out.P99, out.P999, out.Max = quantile(took, 0.5), quantile(took, 0.99), quantile(took, 0.999), quantile(took, 1)
 	for _, s := range seconds {
-		out.WorstP99 = max(out.WorstP99, quantile(s, 0.99))
+		if len(s) > 0 {
+			out.Seconds = append(out.Seconds, quantile(s, 0.99))
+		}
 	}
 	return out, nil
 }
