@@ -58,7 +58,7 @@ func (m *memory) Due(_ context.Context, receiver string, now time.Time, limit in
 	return due, nil
 }
 
-func (m *memory) Settle(ctx context.Context, id string, o breach.Outcome) error {
+func (m *memory) Settle(ctx context.Context, tries map[string]breach.Outcome) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken {
@@ -67,18 +67,23 @@ func (m *memory) Settle(ctx context.Context, id string, o breach.Outcome) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m.outcomes = append(m.outcomes, settled{id, o})
-	for _, a := range m.alerts {
-		if a.ID == id && o.State == breach.Gone {
+	for i := 0; i < len(m.alerts); i++ {
+		a := m.alerts[i]
+		o, tried := tries[a.ID]
+		if !tried {
+			continue
+		}
+		m.outcomes = append(m.outcomes, settled{a.ID, o})
+		if o.State == breach.Gone {
 			m.gone = append(m.gone, a)
 		}
-	}
-	m.alerts = slices.DeleteFunc(m.alerts, func(a breach.Alert) bool { return a.ID == id && o.State != breach.Pending })
-	for i := range m.alerts {
-		if m.alerts[i].ID == id {
-			m.alerts[i].Attempts++
-			m.alerts[i].Next = o.Next
+		if o.State != breach.Pending {
+			m.alerts = slices.Delete(m.alerts, i, i+1)
+			i--
+			continue
 		}
+		m.alerts[i].Attempts++
+		m.alerts[i].Next = o.Next
 	}
 	return nil
 }

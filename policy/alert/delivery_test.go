@@ -288,7 +288,7 @@ func TestAReceiverThatFailsIsSaid(t *testing.T) {
 		if got := d.Problems(); got != nil {
 			t.Errorf("after %d tries: %q", try, got)
 		}
-		must(t, l.Settle(t.Context(), "msg_1", breach.Outcome{State: breach.Pending, Next: time.Now()}))
+		must(t, l.Settle(t.Context(), map[string]breach.Outcome{"msg_1": {State: breach.Pending, Next: time.Now()}}))
 	}
 	problems := d.Problems()
 	if len(problems) != 1 || !strings.HasPrefix(problems[0], `alerts: the receiver "dsl" does not take them: 1 wait, the oldest since 20`) {

@@ -104,7 +104,7 @@ func (c *Config) receiver(name string) *Receiver {
 // Outbox is where alerts wait. *breach.Log is one, and documents the methods.
 type Outbox interface {
 	Due(ctx context.Context, receiver string, now time.Time, limit int) ([]breach.Alert, error)
-	Settle(ctx context.Context, id string, o breach.Outcome) error
+	Settle(ctx context.Context, tries map[string]breach.Outcome) error
 	Enqueue(ctx context.Context, alerts ...breach.Alert) error
 	Revive(ctx context.Context, receiver string) error
 	Queue(ctx context.Context) ([]breach.QueueState, error)

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -18,6 +19,9 @@ const (
 	// batch is how many alerts are read at once. Few: to a receiver that hangs each takes Timeout, and
 	// what is new is looked at only after them.
 	batch = 16
+	// settleWithin is after how long what was delivered is noted, with all that was delivered in that time: after a
+	// power cut no more than that is sent again, under the same ids.
+	settleWithin = 100 * time.Millisecond
 	// storeTime bounds the wait until the outbox has stored something.
 	storeTime = 5 * time.Second
 	// failing is after how many tries of one alert its receiver counts as failing.
@@ -45,7 +49,7 @@ type worker struct {
 	wake chan struct{} // holds an element while there is something new
 
 	revive    atomic.Bool               // what was given up is to be tried again
-	unsettled map[string]breach.Outcome // run's own: outcomes that could not be stored, by alert
+	unsettled map[string]breach.Outcome // run's own: outcomes that are not stored yet, by alert
 	// Run's own, too: before when nothing is sent; how often in a row the receiver was too busy; when it last
 	// took something; and for whom the mails that are still tried have been taken, by alert.
 	free      time.Time
@@ -93,7 +97,7 @@ func (w *worker) run(ctx context.Context) {
 
 // turn tries all that is due, and returns for how long nothing will be.
 func (w *worker) turn(ctx context.Context) time.Duration {
-	w.settleAgain(ctx)
+	w.settle(ctx)
 	w.store(ctx)
 	if w.revive.Load() && w.outbox.Revive(ctx, w.name) == nil {
 		w.revive.Store(false)
@@ -113,7 +117,13 @@ func (w *worker) tryDue(ctx context.Context) (tried int, wait time.Duration) {
 	if err != nil {
 		return 0, lookAgain // the record says why
 	}
+	defer w.settle(ctx)
+	began := time.Now()
 	for _, a := range alerts {
+		if len(w.unsettled) > 0 && time.Since(began) > settleWithin {
+			w.settle(ctx)
+			began = time.Now()
+		}
 		r := w.receiver() // it may have changed since
 		if r == nil || ctx.Err() != nil {
 			return 0, lookAgain
@@ -150,12 +160,7 @@ func (w *worker) try(ctx context.Context, r *Receiver, a breach.Alert) breach.St
 	if delete(w.taken, a.ID); o.State == breach.Pending && len(taken) > 0 {
 		w.taken[a.ID] = taken
 	}
-	// Also at a stop: else what was delivered would be sent again.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-	defer cancel()
-	if err := w.outbox.Settle(ctx, a.ID, o); err != nil {
-		w.unsettled[a.ID] = o
-	}
+	w.unsettled[a.ID] = o
 	return o.State
 }
 
@@ -212,15 +217,15 @@ func (w *worker) rest(r *Receiver, got answer) {
 	w.free = w.now().Add(pause)
 }
 
-// settleAgain stores the outcomes that could not be stored before.
-func (w *worker) settleAgain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
+// settle stores the outcomes that are not stored yet, also at a stop: else what was delivered would be sent again.
+func (w *worker) settle(ctx context.Context) {
+	if len(w.unsettled) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	for id, o := range w.unsettled {
-		if err := w.outbox.Settle(ctx, id, o); err != nil {
-			return
-		}
-		delete(w.unsettled, id)
+	if w.outbox.Settle(ctx, maps.Clone(w.unsettled)) == nil { // it may be read for longer than is waited
+		clear(w.unsettled)
 	}
 }
 

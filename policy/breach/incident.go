@@ -197,7 +197,10 @@ func (t *turn) incidents(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, i := range t.touched {
+	for n, i := range t.touched {
+		if n%yieldEvery == yieldEvery-1 {
+			time.Sleep(breath)
+		}
 		i.touched = false
 		if _, err := t.store.exec(ctx, "UPDATE incident SET count = ?, last = ? WHERE seq = ?", i.count, i.last, i.seq); err != nil {
 			return err

@@ -134,19 +134,22 @@ func (l *Log) Enqueue(ctx context.Context, alerts ...Alert) error {
 	}})
 }
 
-// Settle records how a try ended. For an alert that is no longer pending it does nothing.
-func (l *Log) Settle(ctx context.Context, id string, o Outcome) error {
+// Settle records how tries ended, by the alert's ID: all in one transaction. For an alert that is no longer pending it
+// does nothing.
+func (l *Log) Settle(ctx context.Context, tries map[string]Outcome) error {
 	return l.request(ctx, request{do: func(ctx context.Context, t *turn) error {
-		next := int64(0)
-		if o.State == Pending {
-			next = o.Next.UnixMilli()
-		}
-		// A delivered alert is not kept as a second copy of who asked for what.
-		_, err := t.store.exec(ctx, `UPDATE outbox SET state = ?1, attempts = attempts + 1, next = ?2, status = ?3, settled = ?4,
-			body = CASE ?1 WHEN 'delivered' THEN zeroblob(0) ELSE body END WHERE id = ?5 AND state = 'pending'`,
-			string(o.State), next, o.Status, t.now, id)
-		if err != nil {
-			return fmt.Errorf("settle alert: %w", err)
+		for id, o := range tries {
+			next := int64(0)
+			if o.State == Pending {
+				next = o.Next.UnixMilli()
+			}
+			// A delivered alert is not kept as a second copy of who asked for what.
+			_, err := t.store.exec(ctx, `UPDATE outbox SET state = ?1, attempts = attempts + 1, next = ?2, status = ?3, settled = ?4,
+				body = CASE ?1 WHEN 'delivered' THEN zeroblob(0) ELSE body END WHERE id = ?5 AND state = 'pending'`,
+				string(o.State), next, o.Status, t.now, id)
+			if err != nil {
+				return fmt.Errorf("settle alerts: %w", err)
+			}
 		}
 		return nil
 	}})

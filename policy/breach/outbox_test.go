@@ -39,7 +39,7 @@ func (r *record) enqueue(t testing.TB, alerts ...Alert) {
 
 func (r *record) settle(t testing.TB, id string, o Outcome) {
 	t.Helper()
-	if err := r.Settle(t.Context(), id, o); err != nil {
+	if err := r.Settle(t.Context(), map[string]Outcome{id: o}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -308,7 +308,7 @@ func (w *life) Route(n breach.Notice) []breach.Alert {
 
 func (w *life) deliver(ctx context.Context) error {
 	for _, id := range w.alerts {
-		if err := w.log.Settle(ctx, id, breach.Outcome{State: breach.Delivered, Status: "HTTP 200"}); err != nil {
+		if err := w.log.Settle(ctx, map[string]breach.Outcome{id: {State: breach.Delivered, Status: "HTTP 200"}}); err != nil {
 			return err
 		}
 	}
