@@ -26,7 +26,7 @@ func main() {
 	flag.StringVar(&f.hook, "hook", "", "takes alerts at this `ADDRESS:PORT` meanwhile")
 	flag.IntVar(&f.rate, "rate", 50_000, "questions a second")
 	flag.IntVar(&f.devices, "devices", 1200, "each has an address of its own, from 127.1.0.1 on")
-	flag.IntVar(&f.names, "names", 100, "of each device; it asks for one after the other")
+	flag.IntVar(&f.names, "names", 50, "of each device; it asks for one after the other")
 	flag.DurationVar(&f.time, "time", time.Minute, "how long")
 	flag.Parse()
 	out, err := f.run()
