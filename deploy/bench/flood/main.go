@@ -104,7 +104,7 @@ func (f *flood) run() (out result, err error) {
 		if all[i], err = listen(); err != nil {
 			return out, err
 		}
-		defer all[i].close()
+		defer func() { _ = all[i].close() }()
 	}
 	begin := time.Now()
 	alerts.begin(begin)
