@@ -22,7 +22,7 @@ func setupSelftest(fs *flag.FlagSet) action {
 			if *group != "" || *by != "" {
 				return wrongUse("selftest: --from-client knows no --group and no --by")
 			}
-			return fromClientTest(ctx, inv.stdout, outsideResolvers(), *asJSON)
+			return fromClientTest(ctx, inv.stdout, outsideResolvers(), hasDNS, *asJSON)
 		}
 		cfg, err := inv.inForce()
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -52,8 +53,9 @@ type outsideResult struct {
 	Reachable bool   `json:"reachable"`
 }
 
-// fromClientTest tries all ways out at once. The answer is no where one is open.
-func fromClientTest(ctx context.Context, w io.Writer, ways []outside, asJSON bool) error {
+// fromClientTest tries all ways out at once. The answer is no where one is open; where none is, online says whether that
+// means anything.
+func fromClientTest(ctx context.Context, w io.Writer, ways []outside, online func(context.Context) bool, asJSON bool) error {
 	found := outsideTest{Time: time.Now(), Result: daemon.CheckOK, Outside: make([]outsideResult, len(ways))}
 	var trying sync.WaitGroup
 	for i, way := range ways {
@@ -70,8 +72,8 @@ func fromClientTest(ctx context.Context, w io.Writer, ways []outside, asJSON boo
 	case open > 0:
 		found.Result = daemon.CheckFailed
 		found.Why = "devices can get round the filter: let the firewall drop DNS (53, 853) and the addresses of public resolvers from all but schoolgate (deploy/docs/install.md, Firewall)"
-	case !hasNetwork():
-		found.Result, found.Why = daemon.CheckNotTested, "this device has no network"
+	case !online(ctx):
+		found.Result, found.Why = daemon.CheckNotTested, "this device looks up no name at all: is it on the school's network?"
 	}
 	var err error
 	if asJSON {
@@ -94,18 +96,13 @@ func fromClientTest(ctx context.Context, w io.Writer, ways []outside, asJSON boo
 	return err
 }
 
-// hasNetwork reports whether the device has an address of a network, other than to itself.
-func hasNetwork() bool {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
-			return true
-		}
-	}
-	return false
+// hasDNS reports whether the device's own resolver answers: without it that nothing outside does proves nothing.
+func hasDNS(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 3*outsideWait)
+	defer cancel()
+	_, err := net.DefaultResolver.LookupNetIP(ctx, "ip", "www.gov.uk.")
+	no, isDNS := errors.AsType[*net.DNSError](err)
+	return err == nil || isDNS && no.IsNotFound
 }
 
 // reachable reports whether there is an answer: to a question, or to a connection.
