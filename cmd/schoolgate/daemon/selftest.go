@@ -192,11 +192,14 @@ func (t *selfTester) clientOf(group uint16) (netip.Addr, bool) {
 			last[bit/8] |= 1 << (7 - bit%8)
 		}
 		addr, _ := netip.AddrFromSlice(last)
+		if addr.Is4() && !prefix.IsSingleIP() {
+			addr = addr.Prev() // the last one is for broadcasts
+		}
 		for range 512 { // past the ranges of others at its end
 			if !prefix.Contains(addr) {
 				break
 			}
-			if of, mayAsk := p.Identify(addr); mayAsk && of == group && (addr != addrOfLast(prefix, last) || prefix.IsSingleIP()) {
+			if of, mayAsk := p.Identify(addr); mayAsk && of == group {
 				return addr, true
 			}
 			addr = addr.Prev()
@@ -206,15 +209,6 @@ func (t *selfTester) clientOf(group uint16) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
-}
-
-// addrOfLast is the broadcast address of an IPv4 range, which is no client's; the zero address for IPv6.
-func addrOfLast(prefix netip.Prefix, last []byte) netip.Addr {
-	if !prefix.Addr().Is4() {
-		return netip.Addr{}
-	}
-	addr, _ := netip.AddrFromSlice(last)
-	return addr
 }
 
 // sample is what a list's own text has.
